@@ -1,0 +1,61 @@
+# Two commands do everything from a clean clone: `make demo` and `make test`.
+PYTHON   ?= python3
+VENV     := .venv
+BIN      := $(VENV)/bin
+DURATION ?=
+
+.PHONY: help demo test lint bench docs clean
+help:
+	@echo "make demo [DURATION=60]  run the whole product against a simulated site"
+	@echo "make test                install what the tests need and run them all"
+	@echo "make lint                ruff and mypy --strict"
+	@echo "make bench               benchmarks, with tables and JSON under build/"
+	@echo "make docs                write the generated reference pages anew"
+	@echo "make clean               remove the environment and everything built"
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; found: $$($(PYTHON) --version 2>&1)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "The venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/ems demo $(if $(DURATION),--duration-s $(DURATION))
+
+# The tests speak to a second-party broker and a foreign Modbus client.
+SYSTEM_TOOLS := mosquitto mosquitto_sub mbpoll
+.PHONY: system-tools
+system-tools:
+	@missing=; for tool in $(SYSTEM_TOOLS); do \
+	  command -v $$tool >/dev/null || [ -x /usr/sbin/$$tool ] || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing with apt"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto mosquitto-clients mbpoll >/dev/null; \
+	fi
+
+test: $(VENV)/.installed system-tools
+	@[ -n "$$SECONDLIFE_EMS_DATA" ] || echo "SECONDLIFE_EMS_DATA is not set: tests on measured data will be reported as not run"
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	@mkdir -p build
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script --json build/$$(basename $$script .py).json; done
+
+docs: $(VENV)/.installed
+	$(BIN)/ems table > docs/reference/interlocks.md
+	$(BIN)/python -m ems.config.document > docs/reference/site-file.md
+	$(BIN)/python -m tests.docs.cli_page > docs/reference/command-line.md
+
+clean:
+	rm -rf $(VENV) build dist out .pytest_cache .mypy_cache .ruff_cache
