@@ -1,0 +1,1 @@
+"""Energy management for storage built from repurposed EV packs of unequal health."""
