@@ -1,0 +1,81 @@
+"""What the numbers of a site promise, and whether they can keep it.
+
+``ems.config`` says whether a site file is well formed; this module judges what it
+promises: backup hours, voltages, chemistry, tariff, devices and papers. It needs the
+safety table, the tariff and the device profiles, so it stands above all of them.
+"""
+
+from datetime import date
+from pathlib import Path
+
+from ems.config import Declared, load
+from ems.dispatch.tariff import Tariff, load_tariff
+from ems.judge.backup import judge_backup
+from ems.judge.devices import judge_devices
+from ems.judge.finding import Finding, Severity
+from ems.judge.plant import (
+    judge_chemistry,
+    judge_intake,
+    judge_papers,
+    judge_parallel,
+    judge_safety,
+    judge_tariff,
+    judge_voltages,
+)
+from ems.site import Site
+
+__all__ = ["Finding", "Severity", "judge", "judge_file", "report"]
+
+
+def judge(
+    site: Site, declared: Declared, tariff: Tariff | None, today: date
+) -> tuple[Finding, ...]:
+    """Every judgement about a site, errors first, each with its numbers.
+
+    Args:
+        site: The compiled site.
+        declared: What its file declares besides.
+        tariff: Its tariff; without one nothing is said about it.
+        today: The day to judge for: intake tests age.
+    """
+    findings = [
+        *judge_backup(site, today),
+        *judge_voltages(site, declared, today),
+        *judge_parallel(site),
+        *judge_chemistry(site),
+        *judge_intake(site, today),
+        *(judge_tariff(site, tariff) if tariff is not None else ()),
+        *judge_papers(declared),
+        *judge_safety(site),
+        *judge_devices(site),
+    ]
+    order = list(Severity)
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
+
+
+def judge_file(path: Path, today: date) -> tuple[Finding, ...]:
+    """Every judgement about the site file at ``path``.
+
+    Raises:
+        FileErrors: the site file or its tariff is not well formed; all errors of
+            the first of the two that is not.
+    """
+    site, declared = load(path)
+    return judge(site, declared, load_tariff(site.grid.tariff), today)
+
+
+def report(path: Path, today: date) -> list[dict[str, str]]:
+    """The judgements as plain data for the command line.
+
+    Raises:
+        FileErrors: see ``judge_file``.
+    """
+    return [
+        {
+            "severity": str(finding.severity),
+            "rule": finding.rule,
+            "where": finding.where,
+            "text": finding.text,
+        }
+        for finding in judge_file(path, today)
+    ]

@@ -1,0 +1,1 @@
+"""The single judgements behind ``ems.check``."""
