@@ -1,0 +1,192 @@
+"""One step of the estimator: state and snapshot in, state and ``SiteEstimate`` out."""
+
+import math
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+
+from ems.health import bmssoc, cellfilter, resistance
+from ems.health.inputs import PackInputs, coldest_c, read_packs, usable_cells
+from ems.health.prepare import FORWARD_STEP, TAU_S, Prepared, prepare
+from ems.health.state import CellState, HealthState, PackState, SlowState
+from ems.model import FloatArray, SiteEstimate, SiteSnapshot
+from ems.site import Site
+from ems.units import S_PER_H
+
+LONGEST_CYCLE_S: Final = 10.0
+"""A longer gap between two cycles is not counted: what flowed in it is unknown."""
+UNKNOWN_GAP_S: Final = 3_600.0
+"""Gap assumed over a restart when the wall clock cannot tell."""
+SLOW_S: Final = 900.0
+CORRECT_PERIOD_S: Final = 5.0
+"""Voltages correct the count this often: often enough for a time constant of a minute,
+and most cycles stay cheap."""
+MOST_SIGMA: Final = 0.5
+KNOWN_SIGMA: Final = 0.15
+"""SoC with a larger sigma is as good as unknown."""
+CURRENT_FRESH_S: Final = 60.0
+"""Without a usable current for longer, SoC counts as unknown whatever sigma says."""
+SOH_SIGMA_PER_DAY: Final = 0.005 / 30.44
+"""Half a point a month since the capacity test (safety reference, section b)."""
+
+
+def update(
+    state: HealthState, snapshot: SiteSnapshot, site: Site
+) -> tuple[HealthState, SiteEstimate]:
+    """Next state and what is believed about each pack now.
+
+    Counting comes first, then the BMS's own SoC, then the cell voltages, so that the
+    better source has the last word. Unusable readings are left out and sigma grows;
+    no reading, however wrong, makes the result anything but finite.
+
+    Args:
+        state: From :func:`ems.health.initial`, :func:`ems.health.load` or the last call.
+        snapshot: Everything known now; ``now_s`` must not run backwards within a
+            process (such a cycle counts nothing).
+        site: The site the state was made for.
+    """
+    prepared = prepare(site)
+    dt_s, gap_s = _elapsed(state, snapshot)
+    inputs = read_packs(snapshot)
+    usable = usable_cells(snapshot)
+    correct = snapshot.now_s - state.slow.at_s >= CORRECT_PERIOD_S
+    group_ohm = _group_ohm(snapshot, prepared) if correct else state.slow.group_ohm
+
+    moved = inputs.current_a * (dt_s / S_PER_H) / prepared.capacity_ah
+    grow = np.where(inputs.current_known, cellfilter.DRIFT_PER_H, cellfilter.UNSEEN_PER_H)
+    grow = grow * (dt_s / S_PER_H) + cellfilter.UNSEEN_PER_H * (gap_s / S_PER_H)
+    cells = cellfilter.count(state.cells, moved, grow, usable, dt_s, prepared)
+    packs = _follow(state, inputs, moved, dt_s, gap_s, snapshot.now_s)
+    cells, packs = bmssoc.fuse(cells, packs, inputs, usable, prepared)
+    cells, step = resistance.learn(cells, state.step, snapshot, inputs, usable, group_ohm, prepared)
+    slow = state.slow
+    if correct:
+        cells = cellfilter.correct(
+            cells, snapshot, usable, inputs, packs.relax_a, packs.slow_a, group_ohm, prepared
+        )
+        slow = _slow(cells, group_ohm, snapshot.now_s, prepared)
+    after = HealthState(
+        layout=state.layout,
+        now_s=snapshot.now_s,
+        now_utc=snapshot.now_utc if snapshot.clock_ok else state.now_utc,
+        day=max(state.day, snapshot.now_utc.toordinal()) if snapshot.clock_ok else state.day,
+        cells=cells,
+        packs=packs,
+        step=step,
+        slow=slow,
+    )
+    return after, _estimate(after, inputs, snapshot.now_s, prepared)
+
+
+def _elapsed(state: HealthState, snapshot: SiteSnapshot) -> tuple[float, float]:
+    """(time to count, time about which nothing is known), both in s and >= 0."""
+    if state.now_s is None:
+        return 0.0, _restart_gap_s(state.now_utc, snapshot)
+    dt_s = snapshot.now_s - state.now_s
+    if dt_s > LONGEST_CYCLE_S:
+        return 0.0, dt_s
+    return max(dt_s, 0.0), 0.0
+
+
+def _restart_gap_s(before_utc: datetime | None, snapshot: SiteSnapshot) -> float:
+    if before_utc is None:
+        return 0.0
+    if not snapshot.clock_ok:
+        return UNKNOWN_GAP_S
+    return max(0.0, (snapshot.now_utc - before_utc).total_seconds())
+
+
+def _follow(
+    state: HealthState,
+    inputs: PackInputs,
+    moved: FloatArray,
+    dt_s: float,
+    gap_s: float,
+    now_s: float,
+) -> PackState:
+    """Pack state after this cycle's current."""
+    before = state.packs
+    known = inputs.current_known
+    if state.now_s is None or gap_s > 0.0:
+        relax_a, slow_a = inputs.current_a, np.abs(inputs.current_a)
+    else:
+        rise = np.where(known, 1.0 - math.exp(-dt_s / TAU_S), 0.0)
+        relax_a = before.relax_a + rise * (inputs.current_a - before.relax_a)
+        slow = np.where(known, 1.0 - math.exp(-dt_s / SLOW_S), 0.0)
+        slow_a = before.slow_a + slow * (np.abs(inputs.current_a) - before.slow_a)
+    return PackState(
+        relax_a=relax_a,
+        slow_a=slow_a,
+        current_seen_s=np.where(known, now_s, before.current_seen_s),
+        bms_bias_frac=before.bms_bias_frac,
+        bms_sigma_frac=before.bms_sigma_frac,
+        bms_soc_frac=before.bms_soc_frac,
+        bms_at_s=before.bms_at_s,
+        bms_moved_frac=before.bms_moved_frac + moved,
+        bms_followed=before.bms_followed & known & (gap_s == 0.0),
+        bms_excess_frac=before.bms_excess_frac,
+    )
+
+
+def _group_ohm(snapshot: SiteSnapshot, prepared: Prepared) -> FloatArray:
+    """Worst group by intake, as cold as the coldest sensor of the pack says, ohm."""
+    return prepared.group_ohm * resistance.arrhenius(coldest_c(snapshot, prepared))
+
+
+def _slow(cells: CellState, group_ohm: FloatArray, now_s: float, prepared: Prepared) -> SlowState:
+    """Sigma, resistances and the extreme cells after a correction."""
+    layout, factor, soc = prepared.layout, cells.resistance_factor, cells.soc_frac
+    mean = np.add.reduceat(factor, layout.cell_start) / prepared.cells_of_pack
+    worst: FloatArray = np.maximum.reduceat(factor, layout.cell_start)
+    return SlowState(
+        at_s=now_s,
+        sigma_frac=np.minimum(cellfilter.pack_sigma(cells, prepared), MOST_SIGMA),
+        group_ohm=group_ohm,
+        pack_ohm=prepared.series * group_ohm * mean,
+        worst_ohm=group_ohm * np.maximum(worst, 1.0),
+        weakest_cell=np.array([soc[part].argmin() for part in layout.cell_slices]),
+        fullest_cell=np.array([soc[part].argmax() for part in layout.cell_slices]),
+    )
+
+
+def _estimate(
+    state: HealthState, inputs: PackInputs, now_s: float, prepared: Prepared
+) -> SiteEstimate:
+    """The state as the rest of the program sees it."""
+    cells, slow = state.cells, state.slow
+    lowest = np.minimum.reduceat(cells.soc_frac, prepared.layout.cell_start)
+    highest = np.maximum.reduceat(cells.soc_frac, prepared.layout.cell_start)
+    fresh = now_s - state.packs.current_seen_s <= CURRENT_FRESH_S
+    place = cells.soc_frac * (1.0 / FORWARD_STEP)
+    place += prepared.forward_base
+    table_v = prepared.forward_v.take(place.astype(np.intp))
+    sum_v = np.add.reduceat(table_v, prepared.layout.cell_start)
+    ocv_v = prepared.series_per_cell * sum_v
+    ends = np.array((lowest, highest))
+    place = ends * (1.0 / FORWARD_STEP) + prepared.forward_base_pack
+    ends_v = prepared.forward_v.take(place.astype(np.intp))
+    inside = np.minimum(np.maximum(ends, 0.0), 1.0)
+    age_days = np.maximum(state.day - prepared.intake_day, 0.0)
+    estimate = SiteEstimate(
+        soc_frac=inside[0],
+        soc_sigma_frac=slow.sigma_frac,
+        soc_known=fresh & (slow.sigma_frac <= KNOWN_SIGMA),
+        weakest_cell=slow.weakest_cell,
+        fullest_cell=slow.fullest_cell,
+        capacity_ah=prepared.capacity_ah,
+        soh_frac=prepared.soh_frac,
+        soh_sigma_frac=prepared.soh_sigma_frac + SOH_SIGMA_PER_DAY * age_days,
+        resistance_ratio=prepared.ratio_out,
+        resistance_ohm=slow.pack_ohm,
+        ocv_v=ocv_v,
+        ocv_cell_min_v=ends_v[0],
+        ocv_cell_max_v=ends_v[1],
+        group_resistance_max_ohm=slow.worst_ohm,
+        voltage_v=np.where(inputs.voltage_v > 0.0, inputs.voltage_v, ocv_v),
+        current_a=inputs.current_a,
+        soc_max_frac=inside[1],
+    )
+    for name in SiteEstimate.__slots__:  # ems.model promises read-only arrays
+        getattr(estimate, name).flags.writeable = False
+    return estimate

@@ -1,0 +1,122 @@
+"""What survives a restart, and what a restart costs in certainty."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from ems import health
+from ems.site import Chemistry
+from tests.builders import NOON_UTC, make_site, make_snapshot
+from tests.health.drive import cells_lost, reshape_packs, rest, run, without_bms_soc
+
+
+@pytest.fixture
+def site():
+    return make_site(chemistry=Chemistry.NMC)
+
+
+@pytest.fixture
+def worked(site):
+    """State after an hour in which the packs worked."""
+    state, _ = run(
+        site,
+        health.initial(site),
+        (make_snapshot(site, 100.0 + k, current_a=20.0) for k in range(0, 600, 5)),
+    )
+    return state
+
+
+def stored(state):
+    """What comes back from disk."""
+    return json.loads(json.dumps(health.save(state), allow_nan=False))
+
+
+def test_what_was_learned_comes_back_exactly(site, worked):
+    back = health.load(stored(worked), site)
+    for name in ("soc_frac", "sigma_frac", "carry_frac", "resistance_factor", "resistance_steps"):
+        assert getattr(back.cells, name).tolist() == getattr(worked.cells, name).tolist()
+    assert back.packs.bms_bias_frac.tolist() == worked.packs.bms_bias_frac.tolist()
+    assert back.packs.bms_sigma_frac.tolist() == worked.packs.bms_sigma_frac.tolist()
+    assert (back.day, back.now_utc) == (worked.day, worked.now_utc)
+
+
+def test_a_state_that_saw_nothing_can_be_saved(site):
+    assert health.load(stored(health.initial(site)), site).now_utc is None
+
+
+@pytest.mark.parametrize(
+    ("away_s", "lost_frac"),
+    [
+        pytest.param(20.0, 0.5 * 20 / 3600, id="quick restart: nearly nothing"),
+        pytest.param(360.0, 0.05, id="six minutes: 5 points"),
+    ],
+)
+def test_time_away_costs_certainty(site, worked, away_s, lost_frac):
+    back = health.load(stored(worked), site)
+    seen = replace(
+        without_bms_soc(cells_lost(rest(site, 0.0, 0.5))),
+        now_utc=worked.now_utc + timedelta(seconds=away_s),
+    )
+    after, _ = health.update(back, seen, site)
+    assert after.cells.sigma_frac - worked.cells.sigma_frac == pytest.approx(lost_frac)
+    assert after.cells.soc_frac == pytest.approx(worked.cells.soc_frac)
+
+
+def test_with_a_wrong_clock_an_hour_away_is_assumed(site, worked):
+    back = health.load(stored(worked), site)
+    seen = replace(without_bms_soc(cells_lost(rest(site, 0.0, 0.5))), clock_ok=False)
+    _, estimate = health.update(back, seen, site)
+    assert not estimate.soc_known.any()
+
+
+def test_after_a_restart_the_first_voltages_count_at_once(site, worked):
+    back = health.load(stored(worked), site)
+    seen = replace(without_bms_soc(rest(site, 0.0, 0.3)), now_utc=NOON_UTC + timedelta(days=1))
+    _, estimate = health.update(back, seen, site)
+    assert estimate.soc_known.all()
+    assert estimate.soc_frac == pytest.approx(0.3, abs=0.03)
+
+
+def test_an_exchanged_pack_starts_unknown_and_its_neighbours_do_not(site, worked):
+    packs = list(site.packs)
+    packs[1] = replace(packs[1], id="replacement")
+    back = health.load(stored(worked), replace(site, packs=tuple(packs)))
+    own = site.layout.cell_slices
+    assert (back.cells.sigma_frac[own[1]] == 10.0).all()
+    assert back.cells.sigma_frac[own[0]].tolist() == worked.cells.sigma_frac[own[0]].tolist()
+    assert back.cells.sigma_frac[own[2]].tolist() == worked.cells.sigma_frac[own[2]].tolist()
+
+
+def test_a_pack_that_now_reports_other_cells_starts_unknown(site, worked):
+    back = health.load(stored(worked), reshape_packs(site, reported_cells=2))
+    assert (back.cells.sigma_frac == 10.0).all()
+
+
+def test_a_value_that_is_not_finite_is_refused(site, worked):
+    data = stored(worked)
+    data["packs"]["p1"]["cells"]["soc_frac"][3] = float("nan")
+    with pytest.raises(ValueError, match="not finite"):
+        health.load(data, site)
+
+
+@pytest.mark.parametrize("key", ["packs", "day", "now_utc"])
+def test_incomplete_data_are_refused(site, worked, key):
+    data = stored(worked)
+    del data[key]
+    with pytest.raises(KeyError):
+        health.load(data, site)
+
+
+def test_the_same_input_gives_the_same_state_bit_for_bit(site):
+    def once():
+        snapshots = (make_snapshot(site, 100.0 + k, current_a=7.0 * (k % 9)) for k in range(200))
+        return run(site, health.initial(site), snapshots)
+
+    (one, first), (two, second) = once(), once()
+    assert health.save(one) == health.save(two)
+    assert all(
+        np.array_equal(getattr(first, name), getattr(second, name)) for name in first.__slots__
+    )
