@@ -1,0 +1,86 @@
+"""Which device of a site plays which part, and whether its profile can."""
+
+from ems.drivers import profile as profiles
+from ems.drivers.device import CompiledDevice, ProfileMisfit, compile_device
+from ems.drivers.profile import Kind, Profile
+from ems.site import PackSpec, Site
+
+
+def compile_site(site: Site) -> dict[str, CompiledDevice]:
+    """Every device of the site with its profile, by id.
+
+    Raises:
+        ProfileMisfit: what does not fit between site file and profiles, all at once.
+        FileNotFoundError, ems.yamlfile.FileErrors: a profile is missing or wrong.
+    """
+    packs = {pack.device: pack for pack in site.packs}
+    kinds = _kinds(site)
+    devices: dict[str, CompiledDevice] = {}
+    problems: list[str] = []
+    for name, spec in site.devices.items():
+        profile = profiles.load(spec.profile)
+        wanted = kinds.get(name)
+        if wanted is not None and profile.kind is not wanted:
+            problems.append(
+                f"device {name}: profile {spec.profile} is for a {profile.kind}, "
+                f"the site uses it as a {wanted}"
+            )
+            continue
+        pack = packs.get(name)
+        counts = (
+            {}
+            if pack is None
+            else {"reported_cells": pack.reported_cells, "reported_temps": pack.reported_temps}
+        )
+        try:
+            devices[name] = compile_device(profile, spec, counts)
+        except ProfileMisfit as misfit:
+            problems.append(str(misfit))
+        if pack is not None:
+            problems.extend(_count_problems(pack, profile))
+    if problems:
+        raise ProfileMisfit("; ".join(problems))
+    return devices
+
+
+def channels(site: Site) -> dict[int, int]:
+    """Channel of each load: loads on one device take its channels in site order."""
+    taken: dict[str, int] = {}
+    found = {}
+    for index, load in enumerate(site.loads):
+        if load.device is not None:
+            found[index] = taken.get(load.device, 0)
+            taken[load.device] = found[index] + 1
+    return found
+
+
+def frequency_device(site: Site, devices: dict[str, CompiledDevice]) -> str:
+    """Device that tells grid frequency: the grid meter, else the first other meter with it."""
+    for name in (site.grid.device, *devices):
+        profile = devices[name].profile
+        if profile.kind is Kind.METER and "frequency_hz" in profile.provides:
+            return name
+    return site.grid.device
+
+
+def _kinds(site: Site) -> dict[str, Kind]:
+    kinds = {pack.device: Kind.PACK for pack in site.packs}
+    kinds |= {converter.device: Kind.CONVERTER for converter in site.converters}
+    meters = [site.grid.device, *(load.device for load in site.loads if load.device)]
+    if site.pv is not None:
+        meters.append(site.pv.device)
+    return kinds | dict.fromkeys(meters, Kind.METER)
+
+
+def _count_problems(pack: PackSpec, profile: Profile) -> list[str]:
+    """A profile with a fixed number of cells must agree with the site file."""
+    problems = []
+    for point, key in (("cell_voltage_v", "reported_cells"), ("cell_temp_c", "reported_temps")):
+        spec = profile.points.get(point)
+        stated = getattr(pack, key)
+        if spec is not None and isinstance(spec.count, int) and spec.count != stated:
+            problems.append(
+                f"pack {pack.id}: its BMS reports {spec.count} values of {point}, "
+                f"the site file says {key}: {stated}"
+            )
+    return problems
