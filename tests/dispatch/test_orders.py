@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ems.dispatch import track
-from ems.model import OperatorRequest, RequestKind
+from ems.model import OperatorRequest, RequestKind, Source
 from tests.builders import make_snapshot
 from tests.dispatch.worlds import World
 
@@ -17,3 +17,12 @@ def test_a_refused_notice_leaves_the_one_in_force() -> None:
     seen = replace(make_snapshot(world.site), requests=(NONSENSE,))
     assert track.accept(world.state, seen, granted=()) == world.state
     assert track.notice_hours(world.state, world.now_s) == 2.0
+
+
+def test_a_set_point_without_a_duration_ends_the_one_in_force() -> None:
+    world = World()
+    setpoint = replace(HOURS, kind=RequestKind.SETPOINT, value=1_000.0, duration_s=600.0)
+    world.step(4_000.0, requests=(setpoint,))
+    assert world.step(4_000.0).source is Source.OPERATOR
+    world.step(4_000.0, requests=(replace(setpoint, duration_s=0.0),))
+    assert world.step(4_000.0).source is not Source.OPERATOR

@@ -304,13 +304,6 @@ def test_a_set_point_holds_until_it_expires() -> None:
     assert world.step(4_000.0, plan).source is Source.PLAN
 
 
-def test_a_set_point_without_a_duration_ends_the_one_in_force() -> None:
-    world = World()
-    world.step(4_000.0, requests=ask(RequestKind.SETPOINT, 1_000.0, 600.0))
-    world.step(4_000.0, requests=ask(RequestKind.SETPOINT, 0.0, 0.0))
-    assert world.step(4_000.0).source is not Source.OPERATOR
-
-
 def test_a_set_point_does_not_take_the_reserve() -> None:
     world = World(soc=0.25)
     world.step(4_000.0, requests=ask(RequestKind.SETPOINT, 1_000.0, 600.0))
