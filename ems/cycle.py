@@ -52,21 +52,6 @@ def save(state: CycleState) -> dict[str, Any]:
     }
 
 
-def load(data: dict[str, Any], site: Site) -> CycleState:
-    """State after a restart, from what :func:`save` wrote.
-
-    Raises:
-        KeyError, ValueError, TypeError: the data are not what ``save`` wrote for
-            this site; the caller decides to start unarmed instead.
-    """
-    return CycleState(
-        0,
-        health.load(data["health"], site),
-        track.load(data["dispatch"], site),
-        gate.load(data["safety"], site),
-    )
-
-
 def step(
     state: CycleState, snapshot: SiteSnapshot, plan: Plan | None, site: Site, tariff: Tariff
 ) -> tuple[CycleState, CycleRecord]:
@@ -75,12 +60,13 @@ def step(
     Order matters: health delivers SoH, R and sigma; the envelope alone turns them
     into limits; dispatch sees limits and backup energy; the gate has the last word.
     """
+    standing = gate.standing(state.safety)
     health_state, estimate = health.update(state.health, snapshot, site)
-    limits = envelope.limits(estimate, snapshot, site)
+    limits = envelope.limits(estimate, snapshot, standing, site)
     notice_hours = track.notice_hours(state.dispatch, snapshot.now_s)
-    backup = health.deliverable(estimate, limits, snapshot, notice_hours, site)
+    backup = health.deliverable(estimate, limits, snapshot, standing, notice_hours, site)
     dispatch_state, request = track.track(
-        state.dispatch, snapshot, estimate, limits, backup, plan, tariff, site
+        state.dispatch, snapshot, standing, estimate, limits, backup, plan, tariff, site
     )
     safety_state, decision = gate.decide(state.safety, snapshot, estimate, limits, request, site)
     if decision.granted:

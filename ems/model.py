@@ -300,6 +300,16 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What the gate held in the previous cycle and the layers before it must respect."""
+
+    grid_lost: bool
+    """The one verdict on an outage; nothing else judges it from readings."""
+    discharge_ok: tuple[bool, ...]
+    """Per pack: no cause stops its discharge or trips it."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetpointRequest:
     """What dispatch would like; the gate can only give less."""
 

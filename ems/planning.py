@@ -58,6 +58,10 @@ class PlanKeeper:
         limits = record.limits
         self._charge.observe(limits.charge_w, limits.charge_reason)
         self._discharge.observe(limits.discharge_w, limits.discharge_reason)
+        if record.decision.mode is Mode.BACKUP:
+            # Nothing is planned in an outage; the return of the grid asks at once.
+            self._situation = ()
+            return
         now_s = record.snapshot.now_s
         since_s = now_s - self._asked_s
         if since_s < PLAN_SOONER_S or not self.link.ready():
@@ -134,4 +138,4 @@ def _situation(record: CycleRecord) -> tuple[object, ...]:
     """What makes the plan in force obsolete when it changes."""
     decision = record.decision
     usable = ((decision.pack_high_w > 0.0) | (decision.pack_low_w < 0.0)).tolist()
-    return decision.mode is Mode.BACKUP, usable, round(record.backup.required_wh, -2)
+    return usable, round(record.backup.required_wh, -2)

@@ -15,12 +15,14 @@ import numpy as np
 from ems.model import (
     BackupEstimate,
     Contactor,
+    ConverterReading,
     ConverterState,
     FloatArray,
     Limits,
     Link,
     SiteEstimate,
     SiteSnapshot,
+    Standing,
 )
 from ems.site import Chemistry, Site, SiteKind
 
@@ -136,6 +138,7 @@ def membership(site: Site) -> FloatArray:
 
 def view(
     snapshot: SiteSnapshot,
+    standing: Standing,
     estimate: SiteEstimate,
     limits: Limits,
     backup: BackupEstimate,
@@ -144,20 +147,25 @@ def view(
 ) -> Fleet:
     """The fleet at this snapshot.
 
-    A converter that does not answer, or whose packs are cut off, can do nothing:
-    its share has to go to the others, not to be lost.
+    A converter that does not answer, or whose packs are cut off, can do nothing, and a
+    pack whose discharge the gate stops gives nothing: its share has to go to the
+    others, not to be lost. On a direct bus the packs give without a converter.
     """
     joined = _joined(snapshot, site)
+    gives = joined
+    if not all(standing.discharge_ok):
+        gives = np.array(standing.discharge_ok, np.float64)
+        gives = gives if joined is None else gives * joined
 
-    def behind(per_pack: FloatArray) -> FloatArray:
-        if joined is not None:
-            per_pack = per_pack * joined
+    def behind(per_pack: FloatArray, share: FloatArray | None) -> FloatArray:
+        if share is not None:
+            per_pack = per_pack * share
         return per_pack if const.one_to_one else const.behind @ per_pack
 
-    energy = behind(np.maximum(backup.pack_energy_wh, 0.0))
-    room = behind(headroom_wh(estimate, limits, backup, const.ceilings_frac))
-    out = np.minimum(behind(limits.discharge_w) * const.eta_frac, const.rated_out_w)
-    taken = np.minimum(behind(limits.charge_w) / const.eta_frac, const.rated_in_w)
+    energy = behind(np.maximum(backup.pack_energy_wh, 0.0), gives)
+    room = behind(headroom_wh(estimate, limits, backup, const.ceilings_frac), joined)
+    out = np.minimum(behind(limits.discharge_w, gives) * const.eta_frac, const.rated_out_w)
+    taken = np.minimum(behind(limits.charge_w, joined) / const.eta_frac, const.rated_in_w)
     fleet = Fleet(
         energy.tolist(),
         room.tolist(),
@@ -166,10 +174,14 @@ def view(
     )
     if site.kind is SiteKind.DIRECT_BUS:
         for i, spec in enumerate(site.converters):
+            reading = snapshot.converters[i]
+            obeys = _works(reading)
             if spec.rectifier is not None:
-                bus_v = snapshot.converters[i].dc_voltage_v.good or 0.0
-                most_w = spec.rectifier.charge_current_limit_a * bus_v
+                bus_v = reading.dc_voltage_v.good or 0.0
+                most_w = spec.rectifier.charge_current_limit_a * bus_v if obeys else 0.0
                 fleet.charge_w[i] = min(fleet.charge_w[i], most_w)
+            if not obeys and not standing.grid_lost:
+                fleet.discharge_w[i] = 0.0  # with mains, only a shelf that obeys holds back
     return fleet
 
 
@@ -180,11 +192,16 @@ def _joined(snapshot: SiteSnapshot, site: Site) -> FloatArray | None:
         contactor = pack.contactor.good
         if contactor is not None and contactor in CUT_OFF:
             lost.append(index)
-    for spec, reading in zip(site.converters, snapshot.converters, strict=True):
-        if reading.link is not UP or reading.state.good == FAULT:
-            lost.extend(spec.packs)
+    if site.kind is not SiteKind.DIRECT_BUS:
+        for spec, reading in zip(site.converters, snapshot.converters, strict=True):
+            if not _works(reading):
+                lost.extend(spec.packs)
     if not lost:
         return None
     joined = np.ones(len(snapshot.packs))
     joined[lost] = 0.0
     return joined
+
+
+def _works(reading: ConverterReading) -> bool:
+    return reading.link is UP and reading.state.good != FAULT

@@ -7,7 +7,7 @@ from ems.dispatch import orders, outage, window
 from ems.dispatch.bill import wear_per_kwh
 from ems.dispatch.state import DispatchState, Price
 from ems.dispatch.tariff import Tariff
-from ems.model import Plan, SiteSnapshot
+from ems.model import Plan, SiteSnapshot, Standing
 from ems.site import Site
 
 SMOOTHING_S: Final = 3.0
@@ -21,6 +21,7 @@ DAY_QUARTERS: Final = 96
 def remember(
     state: DispatchState,
     snapshot: SiteSnapshot,
+    standing: Standing,
     plan: Plan | None,
     utc_s: float,
     tariff: Tariff,
@@ -37,19 +38,23 @@ def remember(
     if before is None or utc_s < before.start_utc_s:
         before = window.begin(utc_s, site.grid.demand_window_s)
     import_w = grid.power_w.good
+    if import_w is None and standing.grid_lost:
+        import_w = 0.0  # nothing comes from a grid that is gone, with or without a meter
     unseen_w = held_at_w
     if target_w is None and state.incurred_peak_w == 0.0 and import_w is not None:
         # No cap is known yet, and the site's limit would pass for a peak already paid.
         unseen_w = max(import_w, 0.0)
     running, mean_w = window.advance(before, utc_s, import_w, grid.import_wh.good, unseen_w)
     month, incurred_w = state.month, state.incurred_peak_w
-    if mean_w is not None and month is not None:
+    if mean_w is not None:
         incurred_w = max(incurred_w, mean_w)
-    # A wall clock nobody vouches for does not start a new billing month.
-    if month is None or (month != price.month and snapshot.clock_ok):
+    # A wall clock nobody vouches for tells no month, and no clock may go back to one: a
+    # controller without a battery for its clock starts in the past.
+    if snapshot.clock_ok and (month is None or price.month > month):
         incurred_w = incurred_w if month is None else 0.0
         month = price.month
-    outage_now = outage.reconnect_loads(outage.update(state.outage, snapshot, site), snapshot.now_s)
+    outage_now = outage.update(state.outage, standing.grid_lost, snapshot.now_s)
+    outage_now = outage.reconnect_loads(outage_now, snapshot.now_s)
     raw_w, battery_w = raw_net_w(snapshot)
     metered = raw_w is not None
     return DispatchState(

@@ -10,6 +10,9 @@ from ems.model import OperatorRequest, RequestKind
 LONGEST_S: Final = 7 * 86_400.0
 """No order outlives a week: forgotten orders are the ones that hurt."""
 
+LARGEST: Final = 1e15
+"""No power, energy or time that was saved is larger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -85,4 +88,15 @@ def load(data: dict[str, Any]) -> Orders:
 def _load(data: dict[str, Any] | None) -> Order | None:
     if data is None:
         return None
-    return Order(float(data["value"]), float(data["until_utc_s"]), str(data["actor"]))
+    return Order(number(data["value"]), number(data["until_utc_s"]), str(data["actor"]))
+
+
+def number(saved: Any) -> float:
+    """A finite number from saved data.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(saved, (int, float)) or not -LARGEST < saved < LARGEST:
+        raise ValueError(f"{saved!r} is not a finite number")
+    return float(saved)

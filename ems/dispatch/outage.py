@@ -1,17 +1,12 @@
-"""Grid lost, grid back, and which loads are let go meanwhile."""
+"""While the grid is lost: what the packs carry, which loads go, and when they return."""
 
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ems import units
-from ems.model import ConverterState, SiteSnapshot
-from ems.site import LoadSpec, Site
+from ems.model import ConverterReading, SiteSnapshot
+from ems.site import ConverterSpec, LoadSpec, Site
 
-LOST_FRAC: Final = 0.85
-"""Below this share of the nominal voltage the grid counts as lost."""
-BACK_FRAC: Final = 0.90
-BACK_AFTER_S: Final = 10.0
-"""The grid must hold this long before it is trusted again: reclosing fails often."""
 RECONNECT_AFTER_S: Final = 60.0
 RECONNECT_STEP_S: Final = 15.0
 """Loads return one by one, so that inrush currents do not add up."""
@@ -20,8 +15,6 @@ SHED_STEP_S: Final = 10.0
 LOW_ENERGY_FRAC: Final = 0.15
 """Below this share of the fleet's usable energy, what can be shed is shed."""
 LEAST_LOAD_W: Final = 1.0
-ISLAND: Final = float(ConverterState.ISLAND)
-RUN: Final = float(ConverterState.RUN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,49 +23,66 @@ class Outage:
 
     lost_at_s: float | None = None
     """Since when the grid is lost, ``None`` while it is there."""
-    good_since_s: float | None = None
-    """Since when the returned grid holds."""
+    back_at_s: float | None = None
+    """Since when it is there: back from the last outage, or seen first."""
     shed: tuple[int, ...] = ()
     """Indices of loads let go, in the order they went."""
     switched_at_s: float = float("-inf")
 
 
-def update(outage: Outage, snapshot: SiteSnapshot, site: Site) -> Outage:
-    """Whether the grid is lost, after this snapshot."""
-    now_s = snapshot.now_s
-    gone, back = _grid(snapshot, site)
-    if outage.lost_at_s is None:
-        if gone:
-            return replace(outage, lost_at_s=now_s, good_since_s=None)
-        if outage.good_since_s is None and back:
-            return replace(outage, good_since_s=now_s)
+def update(outage: Outage, grid_lost: bool, now_s: float) -> Outage:
+    """Memory after the gate's verdict on the grid, which is the only one there is."""
+    if grid_lost:
+        if outage.lost_at_s is not None:
+            return outage
+        return replace(outage, lost_at_s=now_s, back_at_s=None)
+    if outage.lost_at_s is None and outage.back_at_s is not None:
         return outage
-    if not back:
-        return replace(outage, good_since_s=None) if outage.good_since_s is not None else outage
-    if outage.good_since_s is None:
-        return replace(outage, good_since_s=now_s)
-    if now_s - outage.good_since_s >= BACK_AFTER_S:
-        return replace(outage, lost_at_s=None)
-    return outage
+    return replace(outage, lost_at_s=None, back_at_s=now_s)
 
 
-def _grid(snapshot: SiteSnapshot, site: Site) -> tuple[bool, bool]:
-    """(lost, good) of the grid; both false when nobody knows."""
-    voltage_v = snapshot.grid.voltage_v.good
-    if voltage_v is not None:
-        nominal_v = site.grid.nominal_v
-        return voltage_v < LOST_FRAC * nominal_v, voltage_v >= BACK_FRAC * nominal_v
-    # The meter may hang on the dead feeder. A converter that forms the bus knows, and
-    # one that runs without forming it has a grid to follow.
-    states = [c.state.good for c in snapshot.converters]
-    islanded = ISLAND in states
-    return islanded, not islanded and RUN in states
+def load_w(snapshot: SiteSnapshot, shed: tuple[int, ...], site: Site) -> float:
+    """What the packs carry in an outage without a usable grid meter, W, >= 0.
+
+    What the converters say, and for one that is silent what the BMSs behind it see.
+    With neither anywhere: the feeders' own meters, the nominal power of feeders
+    that have none, and never less than the critical load.
+    """
+    carried_w = [
+        power_w
+        for spec, reading in zip(site.converters, snapshot.converters, strict=True)
+        if (power_w := _converter_w(reading, spec, snapshot)) is not None
+    ]
+    if carried_w:
+        return max(sum(carried_w), 0.0)
+    feeders_w = 0.0
+    for i, (spec, reading) in enumerate(zip(site.loads, snapshot.load_power_w, strict=True)):
+        metered_w = reading.good
+        if metered_w is not None:
+            feeders_w += metered_w
+        elif i not in shed:
+            feeders_w += spec.nominal_w
+    return max(feeders_w, site.backup.critical_w)
+
+
+def _converter_w(
+    reading: ConverterReading, spec: ConverterSpec, snapshot: SiteSnapshot
+) -> float | None:
+    power_w = reading.power_w.good
+    if power_w is not None:
+        return power_w
+    for index in spec.packs:
+        pack = snapshot.packs[index]
+        current_a, voltage_v = pack.current_a.good, pack.voltage_v.good
+        if current_a is not None and voltage_v is not None:
+            power_w = (power_w or 0.0) + current_a * voltage_v
+    return power_w
 
 
 def shed_loads(
     outage: Outage,
     now_s: float,
-    load_w: float | None,
+    carried_w: float,
     energy_low_wh: float,
     capacity_wh: float,
     promised_h: float,
@@ -81,8 +91,7 @@ def shed_loads(
     """Lets the least important load go when the promise would not be kept otherwise.
 
     Args:
-        load_w: Present site load, W, ``None`` when unknown: then nothing is shed
-            for the promise, only for low energy.
+        carried_w: Load the packs carry now, W.
         energy_low_wh: Lower bound of the deliverable energy, Wh.
         capacity_wh: Energy the fleet could deliver when full, Wh.
         promised_h: Hours promised from the start of the outage, h.
@@ -90,7 +99,7 @@ def shed_loads(
     if outage.lost_at_s is None or now_s - outage.switched_at_s < SHED_STEP_S:
         return outage
     left_h = promised_h - (now_s - outage.lost_at_s) / units.S_PER_H
-    short = load_w is not None and energy_low_wh < left_h * max(load_w, LEAST_LOAD_W)
+    short = energy_low_wh < left_h * max(carried_w, LEAST_LOAD_W)
     if not short and energy_low_wh >= LOW_ENERGY_FRAC * capacity_wh:
         return outage
     kept = [i for i, spec in enumerate(loads) if spec.sheddable and i not in outage.shed]
@@ -102,9 +111,9 @@ def shed_loads(
 
 def reconnect_loads(outage: Outage, now_s: float) -> Outage:
     """Takes shed loads back one by one, the last to go first, once the grid holds."""
-    if not outage.shed or outage.lost_at_s is not None or outage.good_since_s is None:
+    if not outage.shed or outage.lost_at_s is not None or outage.back_at_s is None:
         return outage
-    if now_s - outage.good_since_s < RECONNECT_AFTER_S:
+    if now_s - outage.back_at_s < RECONNECT_AFTER_S:
         return outage
     if now_s - outage.switched_at_s < RECONNECT_STEP_S:
         return outage

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -26,13 +27,15 @@ from ems.config import load_site
 from ems.dispatch import wire
 from ems.dispatch.planner import Planner
 from ems.dispatch.tariff import Tariff, load_tariff
+from ems.model import Plan, PlanRequest
+from ems.site import Site
 from ems.yamltext import FileErrors
 
 log = logging.getLogger(__name__)
 
 MEMORY_CAP_BYTES = 1024 * 1024 * 1024
 """Heap and anonymous memory; a plan for 16 packs needs a quarter of it."""
-NOISE_HELP = "simulation only: every price is wrong by up to this fraction"
+NOISE_HELP = "simulation only: every price is wrong by up to FRAC between two times; repeatable"
 OOM_SCORE = 900
 """The kernel's first choice when memory is short (1000 is certain death)."""
 
@@ -42,7 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Plan for one site, over stdin and stdout.")
     parser.add_argument("site", type=Path, help="site file")
     parser.add_argument("--memory-mib", type=int, default=MEMORY_CAP_BYTES // 2**20)
-    parser.add_argument("--price-noise", type=float, default=0.0, metavar="FRAC", help=NOISE_HELP)
+    parser.add_argument(
+        "--price-noise",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("FRAC", "FROM_UTC", "UNTIL_UTC"),
+        help=NOISE_HELP,
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the price noise")
     options = parser.parse_args(arguments)
     # A stray print of a library must not end up among the answers.
@@ -55,9 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         site = load_site(options.site)
         tariff = load_tariff(site.grid.tariff)
+        planner: Planner | NoisyPlanner = Planner(site, tariff)
         if options.price_noise:
-            tariff = with_noise(tariff, options.price_noise, options.seed)
-        planner = Planner(site, tariff)
+            windows = [
+                (float(frac), datetime.fromisoformat(begin), datetime.fromisoformat(end))
+                for frac, begin, end in options.price_noise
+            ]
+            planner = NoisyPlanner(site, tariff, windows, options.seed)
     except FileErrors as errors:
         log.error("%s", errors)
         return 2
@@ -71,6 +85,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Closing would try to flush into the broken pipe once more.
             os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
     return 0
+
+
+class NoisyPlanner:
+    """Plans with wrong prices while a window lasts, and with the true ones otherwise.
+
+    Args:
+        site: As for ``Planner``.
+        tariff: The true one.
+        windows: Largest relative error, begin and end in UTC; of windows that overlap
+            the largest error counts.
+        seed: Of the errors.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        tariff: Tariff,
+        windows: Sequence[tuple[float, datetime, datetime]],
+        seed: int,
+    ) -> None:
+        self._windows = windows
+        fracs = {0.0, *(frac for frac, _, _ in windows)}
+        self._planners = {
+            frac: Planner(site, with_noise(tariff, frac, seed)) for frac in sorted(fracs)
+        }
+
+    def warm_up(self) -> None:
+        """Build and compile every problem before the first request needs it."""
+        for planner in self._planners.values():
+            planner.warm_up()
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """The plan of whoever's prices hold at the time of the request; all keep the history."""
+        at = request.now_utc
+        frac = max((f for f, begin, end in self._windows if begin <= at < end), default=0.0)
+        for planner in self._planners.values():
+            planner.observe(request.history)
+        return self._planners[frac].plan(replace(request, history=()))
 
 
 def with_noise(tariff: Tariff, noise_frac: float, seed: int) -> Tariff:
@@ -95,7 +147,7 @@ def restrain(memory_bytes: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def serve(planner: Planner, requests: TextIO, answers: TextIO, clock: Clock) -> None:
+def serve(planner: Planner | NoisyPlanner, requests: TextIO, answers: TextIO, clock: Clock) -> None:
     """Answer every line until the stream ends; a bad line gets an error, not silence.
 
     What the planner cannot compute is answered too: the parent has a deadline for

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ems.dispatch import orders, window
+from ems.dispatch import orders
 from ems.dispatch.fleet import Constants, constants
 from ems.dispatch.orders import Orders
 from ems.dispatch.outage import Outage
@@ -93,26 +93,65 @@ def load(data: dict[str, Any], site: Site) -> DispatchState:
     """State after a restart.
 
     Loads shed before are taken back by the usual delay; the running window goes
-    on, with the time in between settled by the import counter if there is one.
+    on, with the time in between settled by the import counter if there is one. A window
+    of another length than the site's is left out.
 
     Raises:
         KeyError, TypeError, ValueError: the data are not what :func:`save` wrote.
     """
     if data["format"] != FORMAT:
         raise ValueError(f"dispatch state has format {data['format']!r}, expected {FORMAT}")
-    month = data["month"]
-    running = data["window"]
-    target = data["target_w"]
-    shed = tuple(int(i) for i in data["shed"])
-    if any(not 0 <= i < len(site.loads) for i in shed):
-        raise ValueError("dispatch state names a load this site does not have")
+    shed = _shed(data["shed"], len(site.loads))
+    peak_w = orders.number(data["incurred_peak_w"])
+    if peak_w < 0.0:
+        raise ValueError(f"saved peak {peak_w} is negative")
     return DispatchState(
         constants=constants(site),
-        utc_s=float(data["utc_s"]),
-        window=None if running is None else window.Window(**running),
-        month=None if month is None else (int(month[0]), int(month[1])),
-        incurred_peak_w=float(data["incurred_peak_w"]),
-        target_w=None if target is None else float(target),
+        utc_s=orders.number(data["utc_s"]),
+        window=_window(data["window"], site.grid.demand_window_s),
+        month=_month(data["month"]),
+        incurred_peak_w=peak_w,
+        target_w=_maybe(data["target_w"]),
         orders=orders.load(data["orders"]),
         outage=Outage(shed=shed),
     )
+
+
+def _shed(saved: Any, n_loads: int) -> tuple[int, ...]:
+    if not isinstance(saved, list) or any(i not in range(n_loads) for i in saved):
+        raise ValueError("dispatch state names a load this site does not have")
+    if len(set(saved)) != len(saved):
+        raise ValueError("dispatch state names a load twice")
+    return tuple(int(i) for i in saved)
+
+
+def _month(saved: Any) -> tuple[int, int] | None:
+    if saved is None:
+        return None
+    year, month = (int(orders.number(part)) for part in saved)
+    if not 1 <= month <= 12:
+        raise ValueError(f"saved month {month} is none")
+    return year, month
+
+
+def _window(saved: Any, length_s: float) -> Window | None:
+    if saved is None:
+        return None
+    running = Window(
+        start_utc_s=orders.number(saved["start_utc_s"]),
+        length_s=orders.number(saved["length_s"]),
+        at_utc_s=orders.number(saved["at_utc_s"]),
+        import_ws=orders.number(saved["import_ws"]),
+        missing_s=orders.number(saved["missing_s"]),
+        counter_wh=_maybe(saved["counter_wh"]),
+    )
+    if running.length_s != length_s:
+        return None
+    past_s = running.at_utc_s - running.start_utc_s
+    if not 0.0 <= past_s <= length_s or not 0.0 <= running.missing_s <= length_s + 1.0:
+        raise ValueError("saved demand window is not within its own length")
+    return running
+
+
+def _maybe(saved: Any) -> float | None:
+    return None if saved is None else orders.number(saved)

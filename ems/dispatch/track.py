@@ -26,6 +26,7 @@ from ems.model import (
     SetpointRequest,
     SiteEstimate,
     SiteSnapshot,
+    Standing,
 )
 from ems.site import Site
 
@@ -64,6 +65,7 @@ def planning_headroom_wh(
 def track(
     state: DispatchState,
     snapshot: SiteSnapshot,
+    standing: Standing,
     estimate: SiteEstimate,
     limits: Limits,
     backup: BackupEstimate,
@@ -74,8 +76,8 @@ def track(
     """Next state and what dispatch would like the converters and loads to do."""
     utc_s = snapshot.now_utc.timestamp()
     usable, age_s = _usable(plan, utc_s)
-    state = memory.remember(state, snapshot, usable, utc_s, tariff, site)
-    now = _look(state, snapshot, estimate, limits, backup, utc_s, site)
+    state = memory.remember(state, snapshot, standing, usable, utc_s, tariff, site)
+    now = _look(state, snapshot, standing, estimate, limits, backup, utc_s, site)
     state, wish = wish_for(state, snapshot, backup, usable, now, site)
     state, powers = _distribute(state, wish, now)
     running = state.window
@@ -118,6 +120,7 @@ def _usable(plan: Plan | None, utc_s: float) -> tuple[Plan | None, float]:
 def _look(
     state: DispatchState,
     snapshot: SiteSnapshot,
+    standing: Standing,
     estimate: SiteEstimate,
     limits: Limits,
     backup: BackupEstimate,
@@ -140,7 +143,7 @@ def _look(
         target_w=target_w,
         target_known=state.target_w is not None or state.incurred_peak_w > 0.0,
         spare_wh=backup.energy_low_wh - backup.required_wh,
-        fleet=fleet.view(snapshot, estimate, limits, backup, site, state.constants),
+        fleet=fleet.view(snapshot, standing, estimate, limits, backup, site, state.constants),
         price=state.price,
     )
 

@@ -1,6 +1,6 @@
 """What the batteries should do together right now, and why.
 
-In this order: an outage, an operator's set-point, a missing meter, the backup
+In this order: an outage, a missing meter, an operator's set-point, the backup
 reserve, the plan, the rules. Whatever is wished is then cut to what reserve,
 demand target, import and export limits allow.
 """
@@ -72,11 +72,11 @@ def wish_for(
     refilling = _refilling(state.refilling, now, backup.required_wh)
     if refilling is not state.refilling:
         state = replace(state, refilling=refilling)
+    if now.net_w is None:
+        return state, _blind(state, now)
     setpoint = state.orders.setpoint
     if setpoint is not None:
-        wish = _ordered(setpoint, now, site)
-    elif now.net_w is None:
-        return state, _blind(state, now)
+        wish = _ordered(setpoint, now)
     elif refilling:
         wish = _refill(now, backup.required_wh)
     elif plan is None:
@@ -90,7 +90,10 @@ def _carry(
     state: DispatchState, snapshot: SiteSnapshot, backup: BackupEstimate, now: Now, site: Site
 ) -> tuple[DispatchState, Wish]:
     """Grid lost: the packs carry the load; let go what would break the promise."""
-    load_w = max(now.net_w if now.net_w is not None else now.battery_w, 0.0)
+    if now.net_w is not None:
+        load_w = max(now.net_w, 0.0)
+    else:
+        load_w = outage.load_w(snapshot, state.outage.shed, site)
     promised_h = site.backup.hours + orders.notice_hours(state.orders, now.utc_s)
     after = outage.shed_loads(
         state.outage,
@@ -132,17 +135,30 @@ def _refill(now: Now, required_wh: float) -> Wish:
     return Wish(power_w, Source.BACKUP, reason)
 
 
-def _ordered(setpoint: orders.Order, now: Now, site: Site) -> Wish:
+def _ordered(setpoint: orders.Order, now: Now) -> Wish:
     left_min = (setpoint.until_utc_s - now.utc_s) / units.S_PER_MIN
     reason = f"{setpoint.actor} asked for {setpoint.value / 1e3:+.1f} kW, {left_min:.0f} min left"
     return Wish(setpoint.value, Source.OPERATOR, reason)
 
 
 def _blind(state: DispatchState, now: Now) -> Wish:
-    """No meter: keep discharging to the end of the window, then nothing."""
-    if now.utc_s < state.held_until_utc_s and state.held_w > 0.0:
+    """No meter: keep discharging to the end of the window, then nothing.
+
+    An operator may ask for less than that, not for more: nobody sees what it would
+    import or export.
+    """
+    held_w = state.held_w if now.utc_s < state.held_until_utc_s else 0.0
+    setpoint = state.orders.setpoint
+    if setpoint is not None:
+        wish = _ordered(setpoint, now)
+        power_w = min(max(setpoint.value, 0.0), held_w)
+        if power_w == setpoint.value:
+            return _taper(wish, now)
+        reason = f"grid meter missing, not followed blindly: {wish.reason}"
+        return _taper(replace(wish, power_w=power_w, reason=reason), now)
+    if held_w > 0.0:
         reason = "grid meter missing: keeping the last discharge to the end of the demand window"
-        return _taper(Wish(state.held_w, Source.HOLD, reason), now)
+        return _taper(Wish(held_w, Source.HOLD, reason), now)
     reason = "grid meter missing: neither charging nor discharging blindly"
     return Wish(0.0, Source.HOLD, reason)
 

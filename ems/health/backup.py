@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from ems.health import ocv
-from ems.health.prepare import DC_SHARE, FORWARD_STEP, INVERSE_STEP_V, Prepared, prepare
+from ems.health.prepare import FORWARD_STEP, INVERSE_STEP_V, Prepared, prepare
 from ems.model import (
     BackupEstimate,
     BoolArray,
@@ -15,24 +15,26 @@ from ems.model import (
     Limits,
     SiteEstimate,
     SiteSnapshot,
+    Standing,
 )
 from ems.site import Site
 
-GRID_LOST_PU: Final = 0.85
-"""Grid voltage below this share of nominal is an outage."""
 FLOOR_SIGMAS: Final = 2.0
 """Standard deviations of SoC that the envelope's floor already keeps (b6)."""
 CARRYING_FRAC: Final = 0.01
-"""Current in C from which a pack without contactor feedback is evidently connected."""
+"""Current in C from which a pack is evidently connected, whoever does not say so."""
 # As plain floats: comparing with an enum member costs more than the rest of the check.
-ISLAND: Final = float(ConverterState.ISLAND)
 CLOSED: Final = float(Contactor.CLOSED)
+OFF: Final = float(ConverterState.OFF)
+FAULT: Final = float(ConverterState.FAULT)
+NOT_WORKING: Final = (None, OFF, FAULT)
 
 
 def deliverable(
     estimate: SiteEstimate,
     limits: Limits,
     snapshot: SiteSnapshot,
+    standing: Standing,
     notice_hours: float,
     site: Site,
 ) -> BackupEstimate:
@@ -44,19 +46,21 @@ def deliverable(
     capacity and of SoC, the latter as far as the floor does not keep it already; bounds
     of the packs are added, as if all erred together.
 
-    Site totals count packs whose contactor is not known to be open; the lower bound only
-    those known to be closed (or, without feedback, carrying current). They are what
-    can reach the *critical load*: hours end when the packs still alive can no longer
-    give ``critical_w`` together, and packs that cannot do so now give 0 h.
+    Site totals are what can reach the *critical load*. They leave out packs that the gate
+    stops, whose contactor is known not to be closed, or whose converter says it is off or
+    at fault. Where contactor or converter does not say, the pack counts, but in the lower
+    bound only if it evidently carries current. On a direct bus the shelf does not matter.
+    Hours end when the packs still alive can no longer give ``critical_w`` together, and
+    packs that cannot do so now give 0 h.
 
-    In an outage (grid below 0.85 of nominal, or a converter islanding) the energy
-    required is 0: the reserve exists for this. The function keeps no time, so it does not
-    count the promise down.
+    In an outage the energy required is 0: the reserve exists for this. The function keeps
+    no time, so it does not count the promise down.
 
     Args:
         estimate: From :func:`ems.health.update` of this cycle.
         limits: Envelope of this cycle; SoC window and discharge power per pack.
         snapshot: The same snapshot.
+        standing: What the gate held in the previous cycle.
         notice_hours: Hours of reserve asked for by a notice on top of the promise, >= 0.
         site: The site.
 
@@ -65,14 +69,19 @@ def deliverable(
         headroom. On a direct bus no converter loss is taken off.
     """
     prepared = prepare(site)
-    energies_wh = np.where(estimate.soc_known, _energies(estimate, limits, prepared), 0.0)
+    energies_wh = _energies(estimate, limits, prepared)
+    if not estimate.soc_known.all():
+        energies_wh = np.where(estimate.soc_known, energies_wh, 0.0)
     pack_wh, headroom_wh = energies_wh[0], energies_wh[2]
     power_w = _bus_power_w(limits.discharge_w, prepared)
-    bus_wh = np.where(_connected(estimate, snapshot), energies_wh[:2] * prepared.efficiency, 0.0)
+    bus_wh = energies_wh[:2] * prepared.efficiency
+    reach = _reach(estimate, snapshot, standing, prepared)
+    if reach is not None:
+        bus_wh = np.where(reach, bus_wh, 0.0)
     critical_w = prepared.critical_w
     energy_wh = _carried_wh(bus_wh[0], power_w, critical_w)
     energy_low_wh = _carried_wh(bus_wh[1], power_w, critical_w)
-    promised_h = 0.0 if grid_lost(snapshot, site) else site.backup.hours + notice_hours
+    promised_h = 0.0 if standing.grid_lost else site.backup.hours + notice_hours
     return BackupEstimate(
         pack_energy_wh=pack_wh,
         pack_headroom_wh=headroom_wh,
@@ -84,38 +93,37 @@ def deliverable(
     )
 
 
-def grid_lost(snapshot: SiteSnapshot, site: Site) -> bool:
-    """Whether the packs are evidently carrying the load. A dead meter proves nothing."""
-    volts = snapshot.grid.voltage_v.good
-    if volts is not None and volts < GRID_LOST_PU * site.grid.nominal_v:
-        return True
-    return ISLAND in [c.state.good for c in snapshot.converters]
-
-
 def _energies(estimate: SiteEstimate, limits: Limits, prepared: Prepared) -> FloatArray:
     """Rows energy, its lower bound, headroom per pack at the terminals, Wh, >= 0."""
-    ends_v = np.array((estimate.ocv_cell_min_v, estimate.ocv_cell_max_v))
+    # Rows are filled in place: gathering arrays into a new one costs several times that.
+    ends_v = np.empty((2, prepared.series.size))
+    ends_v[0], ends_v[1] = estimate.ocv_cell_min_v, estimate.ocv_cell_max_v
     lowest, highest = _soc_of(prepared, ends_v)
-    floor = limits.soc_low_frac
+    floor, ceiling = limits.soc_low_frac, limits.soc_high_frac
     beyond_floor = max(0.0, prepared.confidence_z - FLOOR_SIGMAS)
-    unsure = lowest - beyond_floor * estimate.soc_sigma_frac
-    socs = np.array((lowest, unsure, floor, limits.soc_high_frac, highest))
+    socs = np.empty((5, prepared.series.size))
+    socs[0], socs[2], socs[3], socs[4] = lowest, floor, ceiling, highest
+    np.subtract(lowest, beyond_floor * estimate.soc_sigma_frac, out=socs[1])
     area_v = _area_v(prepared, socs)
     ah = prepared.series * estimate.capacity_ah
 
     current_a = prepared.asked_w / estimate.ocv_v
-    lost_v = current_a * estimate.resistance_ohm * (DC_SHARE / prepared.series)
+    lost_v = current_a * estimate.resistance_ohm * prepared.dc_share
     left = np.maximum(socs[:2] - floor, 0.0)
     gross = np.maximum(area_v[:2] - area_v[2], 0.0)
     energy, sure = ah * np.maximum(gross - lost_v * left, 0.0)
     soh_error = prepared.confidence_z * estimate.soh_sigma_frac / estimate.soh_frac
-    low = np.maximum(energy - np.hypot(energy - sure, soh_error * energy), 0.0)
-    # A pack on its way to be measured anew has room as long as it may be wrong by sigma.
-    room = np.where(
-        limits.soc_high_frac >= 1.0, estimate.soc_sigma_frac * estimate.ocv_cell_max_v, 0.0
-    )
-    headroom = ah * np.maximum(area_v[3] - area_v[4], room)
-    return np.array((energy, low, headroom))
+    rows = np.empty((3, prepared.series.size))
+    rows[0] = energy
+    np.maximum(energy - np.hypot(energy - sure, soh_error * energy), 0.0, out=rows[1])
+    room_v = area_v[3] - area_v[4]
+    to_the_top = ceiling >= 1.0
+    if to_the_top.any():
+        # A pack on its way to be measured anew has room as long as it may be wrong by sigma.
+        unsure_v = estimate.soc_sigma_frac * estimate.ocv_cell_max_v
+        room_v = np.maximum(room_v, np.where(to_the_top, unsure_v, 0.0))
+    np.multiply(ah, np.maximum(room_v, 0.0), out=rows[2])
+    return rows
 
 
 def _soc_of(prepared: Prepared, ocv_cell_v: FloatArray) -> FloatArray:
@@ -142,15 +150,30 @@ def _bus_power_w(discharge_w: FloatArray, prepared: Prepared) -> FloatArray:
     return np.asarray(power_w * scale[behind])
 
 
-def _connected(estimate: SiteEstimate, snapshot: SiteSnapshot) -> BoolArray:
-    """Rows not known to be open, known to be closed; one row where feedback is complete."""
-    states = [pack.contactor.good for pack in snapshot.packs]
-    closed = np.array([state == CLOSED for state in states])
-    if None not in states:
-        return closed
+def _reach(
+    estimate: SiteEstimate, snapshot: SiteSnapshot, standing: Standing, prepared: Prepared
+) -> BoolArray | None:
+    """Rows not known to be cut off from the load, known to reach it; ``None`` when all do.
+
+    Shape ``(2, n_packs)``.
+    """
+    contactors = [pack.contactor.good for pack in snapshot.packs]
+    converters = [] if prepared.direct else [c.state.good for c in snapshot.converters]
+    if (
+        contactors.count(CLOSED) == len(contactors)
+        and all(standing.discharge_ok)
+        and not any(state in NOT_WORKING for state in converters)
+    ):
+        return None
+    cut_off = np.array([state is not None and state != CLOSED for state in contactors])
+    cut_off |= ~np.array(standing.discharge_ok)
+    unknown = np.array([state is None for state in contactors])
+    if converters:
+        behind = prepared.layout.converter_of_pack
+        cut_off |= np.array([state in (OFF, FAULT) for state in converters])[behind]
+        unknown |= np.array([state is None for state in converters])[behind]
     carrying = np.abs(estimate.current_a) > CARRYING_FRAC * estimate.capacity_ah
-    absent = np.array([state is None for state in states])
-    return np.array((closed | absent, closed | (absent & carrying)))
+    return np.array((~cut_off, ~cut_off & (~unknown | carrying)))
 
 
 def _carried_wh(energy_wh: FloatArray, power_w: FloatArray, load_w: float) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,21 @@ CURRENT_FRESH_S: Final = 60.0
 """Without a usable current for longer, SoC counts as unknown whatever sigma says."""
 SOH_SIGMA_PER_DAY: Final = 0.005 / 30.44
 """Half a point a month since the capacity test (safety reference, section b)."""
+
+
+FRESH: Final = (
+    "soc_frac",
+    "soc_known",
+    "soc_max_frac",
+    "ocv_v",
+    "ocv_cell_min_v",
+    "ocv_cell_max_v",
+    "voltage_v",
+    "current_a",
+)
+"""Arrays of the estimate that are new in every cycle; the others are read-only already."""
+SLOW: Final = ("sigma_frac", "pack_ohm", "worst_ohm", "weakest_cell", "fullest_cell")
+"""Arrays of the slow state that the estimate shows."""
 
 
 def update(
@@ -111,9 +127,9 @@ def _follow(
     if state.now_s is None or gap_s > 0.0:
         relax_a, slow_a = inputs.current_a, np.abs(inputs.current_a)
     else:
-        rise = np.where(known, 1.0 - math.exp(-dt_s / TAU_S), 0.0)
+        rise = known * (1.0 - math.exp(-dt_s / TAU_S))
         relax_a = before.relax_a + rise * (inputs.current_a - before.relax_a)
-        slow = np.where(known, 1.0 - math.exp(-dt_s / SLOW_S), 0.0)
+        slow = known * (1.0 - math.exp(-dt_s / SLOW_S))
         slow_a = before.slow_a + slow * (np.abs(inputs.current_a) - before.slow_a)
     return PackState(
         relax_a=relax_a,
@@ -139,7 +155,7 @@ def _slow(cells: CellState, group_ohm: FloatArray, now_s: float, prepared: Prepa
     layout, factor, soc = prepared.layout, cells.resistance_factor, cells.soc_frac
     mean = np.add.reduceat(factor, layout.cell_start) / prepared.cells_of_pack
     worst: FloatArray = np.maximum.reduceat(factor, layout.cell_start)
-    return SlowState(
+    slow = SlowState(
         at_s=now_s,
         sigma_frac=np.minimum(cellfilter.pack_sigma(cells, prepared), MOST_SIGMA),
         group_ohm=group_ohm,
@@ -148,6 +164,9 @@ def _slow(cells: CellState, group_ohm: FloatArray, now_s: float, prepared: Prepa
         weakest_cell=np.array([soc[part].argmin() for part in layout.cell_slices]),
         fullest_cell=np.array([soc[part].argmax() for part in layout.cell_slices]),
     )
+    for name in SLOW:
+        getattr(slow, name).setflags(write=False)
+    return slow
 
 
 def _estimate(
@@ -167,7 +186,6 @@ def _estimate(
     place = ends * (1.0 / FORWARD_STEP) + prepared.forward_base_pack
     ends_v = prepared.forward_v.take(place.astype(np.intp))
     inside = np.minimum(np.maximum(ends, 0.0), 1.0)
-    age_days = np.maximum(state.day - prepared.intake_day, 0.0)
     estimate = SiteEstimate(
         soc_frac=inside[0],
         soc_sigma_frac=slow.sigma_frac,
@@ -176,7 +194,7 @@ def _estimate(
         fullest_cell=slow.fullest_cell,
         capacity_ah=prepared.capacity_ah,
         soh_frac=prepared.soh_frac,
-        soh_sigma_frac=prepared.soh_sigma_frac + SOH_SIGMA_PER_DAY * age_days,
+        soh_sigma_frac=_aged_sigma(prepared, state.day),
         resistance_ratio=prepared.ratio_out,
         resistance_ohm=slow.pack_ohm,
         ocv_v=ocv_v,
@@ -187,6 +205,15 @@ def _estimate(
         current_a=inputs.current_a,
         soc_max_frac=inside[1],
     )
-    for name in SiteEstimate.__slots__:  # ems.model promises read-only arrays
-        getattr(estimate, name).flags.writeable = False
+    for name in FRESH:  # ems.model promises read-only arrays
+        getattr(estimate, name).setflags(write=False)
     return estimate
+
+
+@lru_cache(maxsize=8)
+def _aged_sigma(prepared: Prepared, day: int) -> FloatArray:
+    """Sigma of SoH by the age of the intake test; the same all day."""
+    age_days = np.maximum(day - prepared.intake_day, 0.0)
+    sigma = prepared.soh_sigma_frac + SOH_SIGMA_PER_DAY * age_days
+    sigma.setflags(write=False)
+    return sigma

@@ -62,6 +62,8 @@ class Prepared:
     """What never changes at a site, as arrays over packs or reported cells."""
 
     layout: Layout
+    direct: bool
+    """Whether the packs float on the load's own bus, no converter in between."""
     chem: IndexArray
     """Row of the OCV tables per pack."""
     series: FloatArray
@@ -90,6 +92,8 @@ class Prepared:
     critical_w: float
     asked_w: FloatArray
     """Each pack's share of the critical load, by rated energy, W at the terminals."""
+    dc_share: FloatArray
+    """Resistance to direct current over the 10 s one, per series group, per pack."""
     inverse: FloatArray
     """SoC on a uniform voltage grid, one row after another per chemistry."""
     inverse_base: FloatArray
@@ -141,8 +145,9 @@ def _prepare(site: Site) -> Prepared:
     share = rated_ah * soh * nominal_v
     inverse, forward = _inverse_rows(), _forward_rows()
     forward_base = _base(chem, forward, ocv.SOC_LOW_FRAC, FORWARD_STEP)
-    return Prepared(
+    prepared = Prepared(
         layout=layout,
+        direct=direct,
         chem=chem,
         series=series,
         cells_of_pack=reported,
@@ -161,6 +166,7 @@ def _prepare(site: Site) -> Prepared:
         confidence_z=NormalDist().inv_cdf(site.backup.confidence),
         critical_w=site.backup.critical_w,
         asked_w=site.backup.critical_w * share / share.sum() / efficiency,
+        dc_share=DC_SHARE / series,
         inverse=inverse.ravel(),
         inverse_base=_base(chem, inverse, INVERSE_LOW_V, INVERSE_STEP_V)[layout.pack_of_cell],
         inverse_base_pack=_base(chem, inverse, INVERSE_LOW_V, INVERSE_STEP_V) - 0.5,
@@ -170,6 +176,10 @@ def _prepare(site: Site) -> Prepared:
         energy_v=_energy_rows(forward).ravel(),
         carry_var=carry_var[layout.pack_of_cell],
     )
+    for name in Prepared.__slots__:
+        if isinstance(values := getattr(prepared, name), np.ndarray):
+            values.setflags(write=False)
+    return prepared
 
 
 def _base(chem: IndexArray, rows: FloatArray, low: float, step: float) -> FloatArray:

@@ -1,11 +1,14 @@
 """What the estimator remembers from cycle to cycle, and across a restart."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
+from ems.health import ocv
 from ems.model import BoolArray, FloatArray, IntArray
 from ems.site import Site
 
@@ -166,6 +169,20 @@ _CELL_FIELDS: Final = (
     "resistance_steps",
 )
 _PACK_FIELDS: Final = ("bms_bias_frac", "bms_sigma_frac")
+_RANGE: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {
+        "soc_frac": (ocv.SOC_LOW_FRAC, ocv.SOC_HIGH_FRAC),
+        "sigma_frac": (0.0, UNSTARTED_SIGMA),
+        "carry_frac": (-1e6, 1e6),
+        "resistance_factor": (0.0, 10.0),
+        "resistance_steps": (0.0, 1e3),
+        "bms_bias_frac": (-1.0, 1.0),
+        "bms_sigma_frac": (0.0, 1.0),
+    }
+)
+"""What :func:`load` accepts: a number outside would lead look-ups out of their tables."""
+ROUNDING: Final = 1e-6
+LAST_DAY: Final = date.max.toordinal()
 
 
 def save(state: HealthState) -> dict[str, Any]:
@@ -190,32 +207,56 @@ def load(data: dict[str, Any], site: Site) -> HealthState:
     """State after a restart. A pack that is new, or reports other cells, starts unknown.
 
     Raises:
-        KeyError, ValueError, TypeError: the data are not what :func:`save` writes; the
-            caller starts from :func:`initial` instead.
+        KeyError, ValueError, TypeError: the data are not what :func:`save` writes, or
+            hold a number the filter never reaches; the caller starts from
+            :func:`initial` instead.
     """
     fresh = initial(site)
     cells = {name: getattr(fresh.cells, name).copy() for name in _CELL_FIELDS}
     packs = {name: getattr(fresh.packs, name).copy() for name in _PACK_FIELDS}
+    saved_packs = data["packs"]
+    if not isinstance(saved_packs, dict):
+        raise TypeError("saved packs are no mapping")
     for index, pack in enumerate(site.packs):
-        saved = data["packs"].get(pack.id)
+        saved = saved_packs.get(pack.id)
         if saved is None or len(saved["cells"]["soc_frac"]) != pack.reported_cells:
             continue
         for name in _CELL_FIELDS:
-            cells[name][site.layout.cell_slices[index]] = _finite(saved["cells"][name])
+            values = _within(saved["cells"][name], name, (pack.reported_cells,))
+            cells[name][site.layout.cell_slices[index]] = values
         for name in _PACK_FIELDS:
-            packs[name][index] = _finite(saved["pack"][name])
-    saved_utc = data["now_utc"]
+            packs[name][index] = _within(saved["pack"][name], name, ())
     return replace(
         fresh,
-        now_utc=None if saved_utc is None else datetime.fromisoformat(saved_utc),
-        day=int(data["day"]),
+        now_utc=_utc(data["now_utc"]),
+        day=_day(data["day"]),
         cells=replace(fresh.cells, **cells),
         packs=replace(fresh.packs, **packs),
     )
 
 
-def _finite(saved: Any) -> FloatArray:
-    values = np.asarray(saved, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("saved health state holds a value that is not finite")
-    return values
+def _within(saved: Any, name: str, shape: tuple[int, ...]) -> FloatArray:
+    """Numbers of this shape, in the range of this field."""
+    values = np.array(saved)
+    if values.shape != shape or values.dtype.kind not in "if":
+        raise ValueError(f"saved {name} is not {shape or 'one'} of numbers")
+    low, high = _RANGE[name]
+    inside = (values >= low - ROUNDING) & (values <= high + ROUNDING)
+    if not inside.all():  # NaN is in no range
+        raise ValueError(f"saved {name} is not within {low}..{high}")
+    return values.astype(np.float64)
+
+
+def _utc(saved: Any) -> datetime | None:
+    if saved is None:
+        return None
+    at = datetime.fromisoformat(saved)
+    if at.tzinfo is None:
+        raise ValueError(f"saved time {saved} has no time zone")
+    return at
+
+
+def _day(saved: Any) -> int:
+    if not isinstance(saved, int) or not 0 <= saved <= LAST_DAY:
+        raise ValueError(f"saved day {saved!r} is no date")
+    return saved

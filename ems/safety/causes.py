@@ -1,7 +1,5 @@
 """Raised levels in words: since when, what was seen, which came first."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ems.model import ActiveCause, BoolArray, FloatArray, Limits, SiteSnapshot
@@ -9,10 +7,8 @@ from ems.safety.cells import GOOD_ENOUGH
 from ems.safety.inputs import Inputs
 from ems.safety.program import Program
 from ems.safety.row import Row, Scope, Side, Signal
-from ems.safety.state import ActiveLevel
+from ems.safety.state import ActiveLevel, Levels
 from ems.site import Site
-
-Levels = Mapping[tuple[int, int], ActiveLevel]
 
 _CELL_SIGNALS = (Signal.CELL_V_MAX, Signal.CELL_V_MIN, Signal.CELL_V_MIN_REST)
 _TEMP_SIGNALS = (
@@ -37,7 +33,8 @@ def book(
     """Book entries for every active level; known ones keep their time and words.
 
     The first level of DERATE or more that is raised while none stands is marked
-    first-out; of several in one cycle, the highest level and then the first row.
+    first-out; of several in one cycle, the highest level and then the first row. The
+    book is in the order of the table: of equal levels the first row gives the reason.
     """
     keys = [(int(k), int(level)) for k, level in np.argwhere(active)]
     book = {key: before[key] for key in keys if key in before}
@@ -48,7 +45,7 @@ def book(
         quiet = quiet and not first
         text = describe(k, level, program, limit, inputs, limits, snapshot, site)
         book[k, level] = ActiveLevel(snapshot.now_s, text, first)
-    return book
+    return {key: book[key] for key in keys}
 
 
 def causes(levels: Levels, program: Program, clear: BoolArray) -> tuple[ActiveCause, ...]:

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from math import inf, nan
 
-import numpy as np
-
-from ems.model import ConverterReading, ConverterState, FloatArray, Link, SiteSnapshot
+from ems.model import ConverterReading, ConverterState, Link, Reading, SiteSnapshot
 from ems.safety.cells import good
-from ems.safety.state import SafetyState, on_direct_bus
+from ems.safety.state import SafetyState, connecting, on_direct_bus
 from ems.site import ConverterSpec, Site
 
-_ISLAND, _FAULT = ConverterState.ISLAND, ConverterState.FAULT
-_REFUSED = Link.REFUSED
+_ISLAND, _FAULT = float(ConverterState.ISLAND), float(ConverterState.FAULT)
+_OUT = (float(ConverterState.OFF), _FAULT)
+_STANDBY = float(ConverterState.STANDBY)
+_UP, _REFUSED = Link.UP, Link.REFUSED
 COMMAND_LATENCY_S = 5.0
 """Commands this old may still be what a converter is following, s."""
 
@@ -20,7 +20,7 @@ COMMAND_LATENCY_S = 5.0
 class ConverterSignals:
     """Signals in the order of ``Signal``, converter after converter."""
 
-    signals: FloatArray
+    signals: list[float]
     at_s: tuple[float, ...]
     newest_s: tuple[float, ...]
     seen: tuple[bool, ...]
@@ -42,39 +42,45 @@ def converter_signals(
     now_s = snapshot.now_s
     direct, lost = on_direct_bus(site), state.grid_lost
     ours_since_s = now_s if state.started_s is None else state.started_s
+    absent = 0.0 if connecting(state, now_s) else 1.0
     lowest_w, highest_w = _commanded(state, site)
-    columns: list[tuple[float, ...]] = []
+    ages_s: list[float] = []
+    flowing_s: list[float] = []
+    refused: list[float] = []
+    faults: list[float] = []
+    deviations: list[float] = []
+    wrongs: list[float] = []
     newest: list[float] = []
     seen: list[bool] = []
+    known_s, known = state.memory.converter_at_s, state.memory.converter_seen
     islanded = False
     for index, (spec, reading) in enumerate(zip(site.converters, snapshot.converters, strict=True)):
-        newest_s = max(state.memory.converter_at_s[index], reading.power_w.at_s, reading.state.at_s)
-        alive = state.memory.converter_seen[index] or reading.power_w.good is not None
+        newest_s = max(known_s[index], reading.power_w.at_s, reading.state.at_s)
+        power_w = good(reading.power_w)
+        alive = known[index] or power_w == power_w
         # Until it was first seen, "never made" (C35b) says it all.
         age_s = now_s - newest_s if alive else 0.0
         flowing = _flowing(spec, current_a, site)
         device_state = good(reading.state)
         forming = device_state == _ISLAND
-        islanded |= forming or (direct and flowing and _dead(device_state, reading))
+        islanded |= forming or (
+            direct and flowing and _dead(device_state, reading, snapshot.grid.voltage_v)
+        )
         # A former owner's set-point may still be in force until the device's time-out.
         ours = now_s - ours_since_s >= spec.device_timeout_s + COMMAND_LATENCY_S
         deviation, wrong = -inf, -inf
         if ours and not (forming or lost or direct):
-            deviation, wrong = _obedience(lowest_w[index], highest_w[index], spec, reading)
-        columns.append(
-            (
-                age_s,
-                age_s if flowing else -inf,
-                1.0 if reading.link is _REFUSED or not alive else 0.0,
-                1.0 if device_state == _FAULT else 0.0,
-                deviation,
-                wrong,
-            )
-        )
+            deviation, wrong = _obedience(lowest_w[index], highest_w[index], power_w, spec, reading)
+        ages_s.append(age_s)
+        flowing_s.append(age_s if flowing else -inf)
+        refused.append((1.0 if reading.link is _REFUSED else 0.0) if alive else absent)
+        faults.append(1.0 if device_state == _FAULT else 0.0)
+        deviations.append(deviation)
+        wrongs.append(wrong)
         newest.append(newest_s)
         seen.append(alive)
     return ConverterSignals(
-        signals=np.array(columns).T.ravel(),
+        signals=[*ages_s, *flowing_s, *refused, *faults, *deviations, *wrongs],
         at_s=tuple(newest),
         newest_s=tuple(newest),
         seen=tuple(seen),
@@ -99,22 +105,26 @@ def _commanded(state: SafetyState, site: Site) -> tuple[list[float], list[float]
     return list(map(min, *recent)), list(map(max, *recent))
 
 
-def _dead(device_state: float, reading: ConverterReading) -> bool:
-    """A rectifier shelf that delivers nothing: off, at fault, or gone with the mains."""
-    return device_state in (ConverterState.OFF, ConverterState.FAULT) or (
-        reading.link is not Link.UP
-    )
+def _dead(device_state: float, reading: ConverterReading, mains_v: Reading) -> bool:
+    """A rectifier shelf that delivers nothing: off, at fault, or gone with the mains.
+
+    In standby it may rest because it was told to, unless the meter is silent as well:
+    a meter fed from the mains goes with them and can never report the outage.
+    """
+    if device_state == _STANDBY:
+        mains = good(mains_v)
+        return mains != mains
+    return device_state in _OUT or reading.link is not _UP
 
 
 def _obedience(
-    low_w: float, high_w: float, spec: ConverterSpec, reading: ConverterReading
+    low_w: float, high_w: float, power_w: float, spec: ConverterSpec, reading: ConverterReading
 ) -> tuple[float, float]:
     """Distance from the commands of the last seconds, and movement against their sign.
 
     Any power between the lowest and the highest recent command is obedience: the
     device's ramp and both latencies lie in between. Its standby draw is not movement.
     """
-    power_w = good(reading.power_w)
     if power_w != power_w:
         return nan, nan
     if low_w <= power_w <= high_w:

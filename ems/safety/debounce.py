@@ -6,7 +6,7 @@ value, or the same sample seen again, moves nothing: neither towards acting nor
 towards clearing. Who decides what to do about unknown values is rows C31 and C33.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,12 @@ class Buckets:
     """Newest sample already counted, shape ``(n_points,)``."""
     interval_s: FloatArray
     """Time between the last two samples, shape ``(n_points,)``."""
+    full: BoolArray | None = None
+    """Where buckets are full, when every other is empty, none is full without its level
+    being active, and no active level has been calm: samples that are bad exactly there,
+    and elsewhere not calm, change nothing. ``None`` while anything is being counted."""
+    lingers: bool = False
+    """Such a level is active with an empty bucket: within its hysteresis."""
 
     @classmethod
     def empty(cls, program: Program) -> "Buckets":
@@ -40,11 +46,18 @@ class Buckets:
             calm_s=np.zeros(shape),
             sample_at_s=np.full(program.n_points, -np.inf),
             interval_s=np.zeros(program.n_points),
+            full=np.zeros(shape, dtype=np.bool_),
         )
 
     def clear(self, program: Program) -> BoolArray:
         """Levels that are active only because they are latched."""
+        if self.full is not None:
+            return np.zeros(self.active.shape, dtype=np.bool_)
         return self.active & (self.calm_s >= program.clear_s)
+
+    def with_active(self, active: BoolArray, fill: FloatArray | None = None) -> "Buckets":
+        """The same with levels taken back by request, or raised from what was stored."""
+        return replace(self, active=active, fill=self.fill if fill is None else fill, full=None)
 
 
 def update(
@@ -69,12 +82,14 @@ def update(
         New buckets. ``active`` of self-resetting levels falls after their clear time;
         latched levels stay until ``latches.py`` takes them back.
     """
-    fresh = sampled_at_s > before.sample_at_s
     bad = value >= limit
-    if not (before.active.any() or bad.any() or before.fill.any()):
-        # The usual second: nothing to count, only the clocks move.
-        return Buckets(before.fill, before.active, before.calm_s, *_clocks(before, sampled_at_s))
     sample_at_s, interval_s = _clocks(before, sampled_at_s)
+    if before.full is not None and (bad == before.full).all():
+        returning = before.lingers and (before.active & (value < limit - program.band)).any()
+        if not returning:
+            # The usual second: nothing to count, only the clocks move.
+            return replace(before, sample_at_s=sample_at_s, interval_s=interval_s)
+    fresh = sampled_at_s > before.sample_at_s
     known = fresh[:, None] & (value == value)  # NaN is not equal to itself
     # A sample of a slow poll class stands for the cycles it spans, but one sample
     # alone never raises a level that asks for two. The shorter of two intervals
@@ -95,7 +110,19 @@ def update(
     returned = program.auto & (calm_s >= program.clear_s)
     active = (before.active | raised) & ~returned
     fill[before.active & returned] = 0.0
-    return Buckets(fill, active, calm_s, sample_at_s, interval_s)
+    if (active == before.active).all():
+        active = before.active
+    full = fill >= program.need
+    counting = (full != (fill > 0.0)).any() or (full > active).any() or calm_s[active].any()
+    return Buckets(
+        fill=fill,
+        active=active,
+        calm_s=calm_s,
+        sample_at_s=sample_at_s,
+        interval_s=interval_s,
+        full=None if counting else full,
+        lingers=bool((active > full).any()),
+    )
 
 
 def _clocks(before: Buckets, sampled_at_s: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,19 +1,12 @@
 """What the raised levels take away from each pack."""
 
-from dataclasses import dataclass
-
+from ems.model import Standing
 from ems.safety.row import Effect
-from ems.safety.state import SafetyState
+from ems.safety.state import Effects, SafetyState
 from ems.site import Site
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Effects:
-    """What the raised levels take away, per pack."""
-
-    flags: list[int]
-    reason: list[str]
-    """Fault name of the highest level that takes something away, per pack."""
+_STOP_BOTH = Effect.STOP_CHARGE | Effect.STOP_DISCHARGE
+_NO_DISCHARGE = Effect.STOP_DISCHARGE | Effect.TRIP
 
 
 def healthy(state: SafetyState, site: Site) -> tuple[bool, ...]:
@@ -31,7 +24,13 @@ def healthy(state: SafetyState, site: Site) -> tuple[bool, ...]:
 
 
 def effects_of(state: SafetyState, site: Site) -> Effects:
-    """Union of the effects of every raised level; a latched one acts like a present one."""
+    """Union of the effects of every raised level; a latched one acts like a present one.
+
+    The last answer, while levels and grid are the same.
+    """
+    last = state.effects
+    if last is not None and last.levels is state.levels and last.grid_lost == state.grid_lost:
+        return last
     flags = [0] * site.n_packs
     reason = [""] * site.n_packs
     level_of_reason = [-1] * site.n_packs
@@ -44,7 +43,28 @@ def effects_of(state: SafetyState, site: Site) -> Effects:
             flags[pack] |= effect
             if effect and level > level_of_reason[pack]:
                 reason[pack], level_of_reason[pack] = program.rows[k].name, level
-    return Effects(flags, reason)
+    blocked = [flag & _STOP_BOTH == _STOP_BOTH for flag in flags]
+    return Effects(
+        flags=flags,
+        reason=reason,
+        trip=[bool(flag & Effect.TRIP) for flag in flags],
+        blocked=blocked,
+        no_close=[bool(f & Effect.NO_CLOSE) or b for f, b in zip(flags, blocked, strict=True)],
+        none=not any(flags),
+        levels=state.levels,
+        grid_lost=state.grid_lost,
+    )
+
+
+def standing_of(state: SafetyState, effects: Effects) -> Standing:
+    """Verdict of this cycle for the next; the object of the last where nothing changed."""
+    before = state.standing
+    if effects is state.effects and before.grid_lost == state.grid_lost:
+        return before
+    discharge_ok = tuple([not flag & _NO_DISCHARGE for flag in effects.flags])
+    if before.grid_lost == state.grid_lost and before.discharge_ok == discharge_ok:
+        return before
+    return Standing(grid_lost=state.grid_lost, discharge_ok=discharge_ok)
 
 
 def share(state: SafetyState, pack: int, flag: int, derate: int, stop: int) -> float:

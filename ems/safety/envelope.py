@@ -7,32 +7,29 @@ gives the reason. Relaxed while the grid is lost: below its SoC floor a pack is 
 down to empty instead of stopped, because measured cell voltage still stops it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ems.model import (
     BoolArray,
-    ConverterState,
     FloatArray,
     Limits,
     Reading,
     SiteEstimate,
     SiteSnapshot,
+    Standing,
 )
-from ems.safety.cells import GOOD_ENOUGH, good, view_cells
-from ems.safety.inputs import GRID_LOST_PU
+from ems.safety.cells import GOOD_ENOUGH, CellView, good, view_cells
 from ems.safety.program import thresholds
+from ems.safety.ratings import Ratings
 from ems.safety.table import (
-    CHARGE_C_RATE,
-    DISCHARGE_C_RATE,
     RESISTANCE_END_OF_LIFE,
     ROW_OF_ID,
     SOC_HIGH,
     SOH_END_OF_LIFE,
 )
-from ems.site import Site
+from ems.site import Chemistry, Site
 
 SOH_AS_NEW = 0.80
 """SoH at which a second-life pack has no ageing deduction left (b1)."""
@@ -43,8 +40,9 @@ SOC_TAPER = 0.03
 settles at the edge instead of switching there."""
 SOC_GAP_SEEN, SOC_GAP_FULL = 0.08, 0.12
 """Disagreement with the BMS from which, and at which fully, the window shrinks (C22)."""
-RECALIBRATE_SIGMA = 0.05
-"""A SoC less certain than this has to be measured anew at the top of the OCV curve."""
+RECALIBRATE_SEEN, RECALIBRATE_FULL = 0.04, 0.05
+"""Sigma from which, and at which fully, a SoC has to be measured anew at the top of a flat
+OCV curve; between them the upper end moves, so that a sigma that hovers switches nothing."""
 TO_THE_TOP = 1.0 + SOC_TAPER
 """Upper end of such a pack: no taper even at an estimate of 100 %; cell voltage ends it."""
 
@@ -57,7 +55,7 @@ DISCHARGE_REASONS = (
     *_UNKNOWN, "bms_limit", "current", "cell_voltage_low", "cell_voltage_low", "hot", "cold",
     "soc_low", "heat",
 )  # fmt: skip
-"""Terms in the order of ``_smallest``; at a tie the first is named, so that a derate that
+"""Terms in the order of ``limits``; at a tie the first is named, so that a derate that
 does not bite yet is never given as the reason."""
 
 _GRADED = ("C01", "C04", "C06", "C02", "C05", "C07")
@@ -75,6 +73,8 @@ class _Constants:
     slope3: FloatArray
     soh_eol: FloatArray
     soc_high: FloatArray
+    flat: BoolArray
+    """Packs whose OCV tells their SoC only at its ends (LFP)."""
     charge_c: FloatArray
     discharge_c: FloatArray
     rated_charge_a: FloatArray
@@ -85,7 +85,31 @@ class _Constants:
     """Unknown temperature sensors from which no temperature is believed."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Aged:
+    """What follows from the packs' health alone, which stays the same for many cycles.
+
+    Arrays ``(6, n_packs)`` in the order of ``_GRADED``, ``(2, n_packs)`` as charge and
+    discharge, or ``(n_packs,)``.
+    """
+
+    of: tuple[bytes, ...]
+    """The estimate's fields that it was made from."""
+    health: FloatArray
+    margin: FloatArray
+    """Taken off both ends of the SoC window."""
+    l2: FloatArray
+    l3: FloatArray
+    span: FloatArray
+    """From the one to the other."""
+    base_a: FloatArray
+    """Rated current at today's capacity and health."""
+    heat_a: FloatArray
+    """Current of equal ohmic heat."""
+
+
 _cache: dict[int, tuple[Site, _Constants]] = {}
+_last_aged: dict[int, _Aged] = {}
 
 
 def _constants(site: Site) -> _Constants:
@@ -99,8 +123,7 @@ def _constants(site: Site) -> _Constants:
         [[[v or 0.0 for v in row.tighten[p.chemistry]] for p in site.packs] for row in rows]
     )
     rated_ah = np.array([p.rated_ah for p in site.packs])
-    charge_c = np.array([CHARGE_C_RATE[p.chemistry] for p in site.packs])
-    discharge_c = np.array([DISCHARGE_C_RATE[p.chemistry] for p in site.packs])
+    ratings = Ratings.of(site)
     constants = _Constants(
         l2=at[:, :, 1],
         l3=at[:, :, 2],
@@ -108,18 +131,52 @@ def _constants(site: Site) -> _Constants:
         slope3=slope[:, :, 2],
         soh_eol=np.array([SOH_END_OF_LIFE[p.chemistry] for p in site.packs]),
         soc_high=np.array([SOC_HIGH[p.chemistry] for p in site.packs]),
-        charge_c=charge_c,
-        discharge_c=discharge_c,
-        rated_charge_a=charge_c * rated_ah,
-        rated_discharge_a=discharge_c * rated_ah,
+        flat=np.array([p.chemistry is Chemistry.LFP for p in site.packs]),
+        charge_c=ratings.charge_c,
+        discharge_c=ratings.discharge_c,
+        rated_charge_a=ratings.charge_c * rated_ah,
+        rated_discharge_a=ratings.discharge_c * rated_ah,
         fallback_ohm=RESISTANCE_END_OF_LIFE
         * np.array([p.group_resistance_ohm for p in site.packs]),
         sensors_lost=np.array([min(2.0, p.reported_temps) for p in site.packs]),
     )
     if len(_cache) >= 8:
         _cache.clear()
+    _last_aged.clear()
     _cache[id(site)] = (site, constants)
     return constants
+
+
+def _aged(estimate: SiteEstimate, c: _Constants) -> _Aged:
+    """Health and what it does to the limits; the last answer while health is the same."""
+    ratio = estimate.resistance_ratio
+    of = (
+        estimate.soh_frac.tobytes(),
+        estimate.soh_sigma_frac.tobytes(),
+        ratio.tobytes(),
+        estimate.capacity_ah.tobytes(),
+    )
+    known = _last_aged.get(id(c))
+    if known is not None and known.of == of:
+        return known
+    h = health_index(estimate.soh_frac, estimate.soh_sigma_frac, ratio, c.soh_eol)
+    h.setflags(write=False)
+    slack = 1.0 - h
+    l2, l3 = c.l2 + c.slope2 * slack, c.l3 + c.slope3 * slack
+    heat = 1.0 / np.sqrt(np.where(ratio > 0, np.maximum(ratio, 1.0), RESISTANCE_END_OF_LIFE))
+    aged_ah = estimate.capacity_ah * (0.5 + 0.5 * h)
+    aged = _Aged(
+        of=of,
+        health=h,
+        margin=0.10 * slack,
+        l2=l2,
+        l3=l3,
+        span=l2 - l3,
+        base_a=np.array([c.charge_c * aged_ah, c.discharge_c * aged_ah]),
+        heat_a=np.array([c.rated_charge_a * heat, c.rated_discharge_a * heat]),
+    )
+    _last_aged[id(c)] = aged
+    return aged
 
 
 def health_index(
@@ -150,12 +207,15 @@ def health_index(
     return h
 
 
-def limits(estimate: SiteEstimate, snapshot: SiteSnapshot, site: Site) -> Limits:
+def limits(
+    estimate: SiteEstimate, snapshot: SiteSnapshot, standing: Standing, site: Site
+) -> Limits:
     """What each pack may do continuously, as charge and discharge limits.
 
     Args:
         estimate: SoC, SoH, resistance and OCV with their uncertainty.
         snapshot: Measured cells, temperatures and the BMS's own limits.
+        standing: The gate's verdict of the previous cycle; a lost grid relaxes the SoC floor.
         site: The site.
 
     Returns:
@@ -165,16 +225,11 @@ def limits(estimate: SiteEstimate, snapshot: SiteSnapshot, site: Site) -> Limits
         b1 to b6 of the safety concept; thresholds from rows C01 to C07, C10, C11, C22.
     """
     c, packs = _constants(site), snapshot.packs
+    aged = _aged(estimate, c)
     cells = view_cells(snapshot.cells, site)
-    ratio = estimate.resistance_ratio
-    h = health_index(estimate.soh_frac, estimate.soh_sigma_frac, ratio, c.soh_eol)
-    slack = 1.0 - h
-    soc_low, soc_high = soc_window(estimate, snapshot, slack, c.soc_high)
-    lost = grid_lost(snapshot, site)
-
-    l2, l3 = c.l2 + c.slope2 * slack, c.l3 + c.slope3 * slack
+    soc_low, soc_high = soc_window(estimate, snapshot, aged.margin, c.soc_high, c.flat)
     seen = np.array([cells.v_max, cells.t_max, cells.t_min, cells.v_min, cells.t_max, cells.t_min])
-    grade = np.minimum((seen - l3) / (l2 - l3), 1.0)
+    grade = np.minimum((seen - aged.l3) / aged.span, 1.0)
 
     # What the fullest and the weakest group would show at rest: the worse of the
     # estimate and of the measurement less its own resistive part.
@@ -185,53 +240,47 @@ def limits(estimate: SiteEstimate, snapshot: SiteSnapshot, site: Site) -> Limits
     weak_v = cells.v_min + np.maximum(estimate.current_a, 0.0) * ohm
     weak_v = np.fmin(weak_v, estimate.ocv_cell_min_v)
 
-    unknown = (
-        ~estimate.soc_known,
-        (cells.unknown_v > 0) | ~(estimate.voltage_v > 0) | _unknown([p.voltage_v for p in packs]),
-        cells.unknown_t >= c.sensors_lost,
-        _unknown([p.current_a for p in packs]),
-    )
-    aged_ah = estimate.capacity_ah * (0.5 + 0.5 * h)
-    heat = 1.0 / np.sqrt(np.where(ratio > 0, np.maximum(ratio, 1.0), RESISTANCE_END_OF_LIFE))
     above_floor = (estimate.soc_frac - soc_low) / SOC_TAPER
-    if lost:
+    if standing.grid_lost:
         above_floor = np.maximum(above_floor, estimate.soc_frac / np.maximum(soc_low, SOC_TAPER))
-    charge_a, charge_reason = _smallest(
-        CHARGE_REASONS,
-        unknown,
-        [p.charge_limit_a for p in packs],
-        (l2[0] - full_v) / ohm,
-        c.charge_c * aged_ah,
-        grade[:3],
-        (soc_high - estimate.soc_max_frac) / SOC_TAPER,
-        c.rated_charge_a * heat,
-    )
-    discharge_a, discharge_reason = _smallest(
-        DISCHARGE_REASONS,
-        unknown,
-        [p.discharge_limit_a for p in packs],
-        (weak_v - l2[3]) / ohm,
-        c.discharge_c * aged_ah,
-        grade[3:],
-        above_floor,
-        c.rated_discharge_a * heat,
-    )
-    voltage_v = np.fmax(estimate.voltage_v, 0.0)
+    below_ceiling = (soc_high - estimate.soc_max_frac) / SOC_TAPER
+
+    # Upper bounds per direction, in the order of the reasons; each missing input allows nothing.
+    terms = np.empty((2, len(CHARGE_REASONS), len(packs)))
+    for i, missing in enumerate(_unknown(estimate, snapshot, cells, c)):
+        terms[:, i] = [0.0 if gone else np.inf for gone in missing] if any(missing) else np.inf
+    terms[0, 4] = [good(p.charge_limit_a) for p in packs]
+    terms[1, 4] = [good(p.discharge_limit_a) for p in packs]
+    terms[:, 5] = aged.base_a
+    terms[0, 6] = (aged.l2[0] - full_v) / ohm
+    terms[1, 6] = (weak_v - aged.l2[3]) / ohm
+    np.multiply(grade.reshape(2, 3, -1), aged.base_a[:, None], out=terms[:, 7:10])
+    terms[0, 10], terms[1, 10] = below_ceiling, above_floor
+    terms[:, 10] = np.minimum(terms[:, 10], 1.0) * aged.base_a
+    terms[:, 11] = aged.heat_a
+    np.fmax(terms, 0.0, out=terms)  # negative and NaN alike become 0
+    binds = terms.argmin(axis=1).tolist()
+    current_a = terms.min(axis=1)
+    power_w = current_a * np.fmax(estimate.voltage_v, 0.0)
     return Limits(
-        charge_w=charge_a * voltage_v,
-        discharge_w=discharge_a * voltage_v,
-        charge_a=charge_a,
-        discharge_a=discharge_a,
+        charge_w=power_w[0],
+        discharge_w=power_w[1],
+        charge_a=current_a[0],
+        discharge_a=current_a[1],
         soc_low_frac=soc_low,
         soc_high_frac=soc_high,
-        health=h,
-        charge_reason=charge_reason,
-        discharge_reason=discharge_reason,
+        health=aged.health,
+        charge_reason=tuple([CHARGE_REASONS[i] for i in binds[0]]),
+        discharge_reason=tuple([DISCHARGE_REASONS[i] for i in binds[1]]),
     )
 
 
 def soc_window(
-    estimate: SiteEstimate, snapshot: SiteSnapshot, slack: FloatArray, soc_high: FloatArray
+    estimate: SiteEstimate,
+    snapshot: SiteSnapshot,
+    margin: FloatArray,
+    soc_high: FloatArray,
+    flat: BoolArray,
 ) -> tuple[FloatArray, FloatArray]:
     """SoC of the lowest cell at which discharge ends, and of the fullest at which charge does.
 
@@ -239,20 +288,23 @@ def soc_window(
     by more than 8 points, the tighter of both opinions counts on each side, fully from
     12 points on.
 
-    A pack whose SoC is not known to 5 points may charge until its cells' voltage ends
-    it: on a flat OCV curve only the steep end tells where the pack stands, and a window
-    that shrinks with the doubt would keep it from ever getting there.
+    A pack with a flat OCV curve whose SoC is not known to 5 points may charge until its
+    cells' voltage ends it: only the steep end tells where the pack stands, and a window
+    that shrinks with the doubt would keep it from ever getting there. A BMS that says
+    more than we do is not overruled by our own doubt.
 
     Args:
         estimate: SoC and its sigma.
         snapshot: SoC as the BMS reports it.
-        slack: 1 − h.
+        margin: What age takes off both ends.
         soc_high: Upper end at h = 1, by chemistry.
+        flat: Packs whose OCV curve is flat between its ends.
 
     Source:
         b6 and cause C22 (recalibration).
     """
-    margin = 0.10 * slack + 2.0 * estimate.soc_sigma_frac
+    sigma = estimate.soc_sigma_frac
+    margin = margin + 2.0 * sigma
     low, high = SOC_LOW + margin, soc_high - margin
     gap = np.array([good(p.soc_frac) for p in snapshot.packs]) - estimate.soc_frac
     if np.fmax.reduce(np.abs(gap)) > SOC_GAP_SEEN:
@@ -260,54 +312,32 @@ def soc_window(
         doubt = np.where(share > 0.0, gap * share, 0.0)  # NaN, a silent BMS, is no opinion
         low = low + np.maximum(-doubt, 0.0)
         high = high - np.maximum(doubt, 0.0)
-    # A BMS that says more than we do is not overruled by our own doubt.
-    unsure = (estimate.soc_sigma_frac > RECALIBRATE_SIGMA) & ~(gap > SOC_GAP_SEEN)
-    high = np.where(unsure, TO_THE_TOP, high)
+    if np.maximum.reduce(sigma) > RECALIBRATE_SEEN:
+        unsure = (sigma - RECALIBRATE_SEEN) / (RECALIBRATE_FULL - RECALIBRATE_SEEN)
+        agreed = np.fmin((SOC_GAP_FULL - gap) / (SOC_GAP_FULL - SOC_GAP_SEEN), 1.0)  # NaN: 1
+        unsure = np.minimum(np.maximum(unsure, 0.0), 1.0)
+        share = flat * unsure * np.maximum(agreed, 0.0)
+        high = high + share * (TO_THE_TOP - high)
     return np.minimum(low, 1.0), np.maximum(high, 0.0)
 
 
-def grid_lost(snapshot: SiteSnapshot, site: Site) -> bool:
-    """Whether the grid is seen to be gone: unknown is not gone, because gone relaxes."""
-    if good(snapshot.grid.voltage_v) < GRID_LOST_PU * site.grid.nominal_v:
-        return True
-    return any(good(c.state) == ConverterState.ISLAND for c in snapshot.converters)
+def _unknown(
+    estimate: SiteEstimate, snapshot: SiteSnapshot, cells: CellView, c: _Constants
+) -> tuple[list[bool], ...]:
+    """Missing inputs per pack, in the order of ``_UNKNOWN``."""
+    packs = snapshot.packs
+    return (
+        [not known for known in estimate.soc_known.tolist()],
+        [
+            lost > 0 or not volts > 0 or _missing(p.voltage_v)
+            for lost, volts, p in zip(
+                cells.unknown_v.tolist(), estimate.voltage_v.tolist(), packs, strict=True
+            )
+        ],
+        (cells.unknown_t >= c.sensors_lost).tolist(),
+        [_missing(p.current_a) for p in packs],
+    )
 
 
-def _unknown(readings: list[Reading]) -> BoolArray:
-    return np.array([r.value is None or r.quality > GOOD_ENOUGH for r in readings])
-
-
-def _smallest(
-    reasons: tuple[str, ...],
-    unknown: Sequence[BoolArray],
-    bms_limits: list[Reading],
-    voltage_a: FloatArray,
-    base_a: FloatArray,
-    grade: FloatArray,
-    soc_share: FloatArray,
-    heat_a: FloatArray,
-) -> tuple[FloatArray, tuple[str, ...]]:
-    """The smallest of all upper bounds per pack, A >= 0, and its name.
-
-    Args:
-        reasons: Names of the terms, in the order built here.
-        unknown: Missing inputs; each allows nothing.
-        bms_limits: The BMS's own limits; missing means 0.
-        voltage_a: Current that keeps the deciding group at its L2 voltage.
-        base_a: Rated current at today's capacity and health.
-        grade: Shares of ``base_a`` by voltage, heat and cold, ``(3, n_packs)``.
-        soc_share: Distance from the end of the SoC window in tapers.
-        heat_a: Current of equal ohmic heat.
-    """
-    terms = np.empty((len(reasons), len(base_a)))
-    for i, mask in enumerate(unknown):
-        terms[i] = np.where(mask, 0.0, np.inf) if mask.any() else np.inf
-    terms[4] = [good(r) for r in bms_limits]
-    terms[5] = base_a
-    terms[6] = voltage_a
-    terms[7:10] = grade * base_a
-    terms[10] = np.minimum(soc_share, 1.0) * base_a
-    terms[11] = heat_a
-    np.fmax(terms, 0.0, out=terms)  # negative and NaN alike become 0
-    binds = terms.argmin(axis=0).tolist()
-    return terms.min(axis=0), tuple([reasons[i] for i in binds])
+def _missing(reading: Reading) -> bool:
+    return reading.value is None or reading.quality > GOOD_ENOUGH

@@ -20,15 +20,17 @@ from ems.model import (
     SetpointRequest,
     SiteEstimate,
     SiteSnapshot,
+    Standing,
 )
 from ems.safety import modes, power, sharing, strings
 from ems.safety.causes import book, causes
 from ems.safety.debounce import update
-from ems.safety.effects import Effects, effects_of, healthy, share
+from ems.safety.effects import effects_of, share, standing_of
 from ems.safety.inputs import Inputs, gather
 from ems.safety.requests import answer
 from ems.safety.row import Effect
 from ems.safety.state import (
+    Effects,
     SafetyState,
     StringPhase,
     initial,
@@ -38,14 +40,20 @@ from ems.safety.state import (
 )
 from ems.site import Site, SiteKind
 
-__all__ = ["SafetyState", "decide", "initial", "load", "save"]
+__all__ = ["SafetyState", "decide", "initial", "load", "save", "standing"]
 
+_TESTING = (Mode.INIT, Mode.SELFTEST)
 _LIVE = (Mode.RUN, Mode.BACKUP, Mode.STOPPED)
 _STOP_CHARGE, _STOP_DISCHARGE = Effect.STOP_CHARGE, Effect.STOP_DISCHARGE
 _BOTH = _STOP_CHARGE | _STOP_DISCHARGE
 _TRIP = Effect.TRIP
 _CLOSED = Contactor.CLOSED
 COMMANDS_KEPT_S = 5.0
+
+
+def standing(state: SafetyState) -> Standing:
+    """What the gate held in the previous cycle; before the first, nothing."""
+    return state.standing
 
 
 def decide(
@@ -74,13 +82,13 @@ def decide(
     if state.started_s is None:
         state = started(state, now_s, site)
     dt_s = max(0.0, now_s - state.now_s)
+    before = state
     state, inputs, clear = _judge(state, snapshot, estimate, limits, site)
     answers = answer(state, snapshot.requests, clear, site) if snapshot.requests else None
     if answers is not None:
         state = answers.state
     effects = effects_of(state, site)
-    blocked = [flag & _BOTH == _BOTH for flag in effects.flags]
-    state = _connect(state, snapshot, inputs, effects, estimate, limits, blocked, site)
+    state = _connect(state, snapshot, inputs, effects, estimate, limits, site)
 
     pack_low_w, pack_high_w, held = _pack_intervals(state, inputs, effects, limits, site)
     joined = [s.phase is StringPhase.ON for s in state.strings]
@@ -89,14 +97,21 @@ def decide(
         low, high = sharing.interval(index, pack_low_w, pack_high_w, estimate, joined, site)
         low_w.append(low)
         high_w.append(high)
-    soft_low_w, soft_high_w = _soften(state, effects.flags, low_w, high_w, dt_s, site)
+    soft_low_w, soft_high_w = _soften(state, effects, low_w, high_w, dt_s, site)
     net_load = power.net_load_w(snapshot, state.net_load_w)
     power_w = _project(state, request, low_w, high_w, net_load, dt_s, site)
     soft_w = (soft_low_w, soft_high_w)
     reasons = _reasons(held, request, pack_low_w, pack_high_w, soft_w, limits, site)
+    active = state.causes
+    settled = state.buckets.full is not None and before.buckets.full is not None
+    if not (settled and state.levels is before.levels):
+        active = causes(state.levels, state.program, clear)
     kept = max(2, round(COMMANDS_KEPT_S / site.cycle_s))
     state = replace(
         state,
+        standing=standing_of(state, effects),
+        effects=effects,
+        causes=active,
         power_w=tuple(power_w),
         commands_w=(*state.commands_w[1 - kept :], tuple(power_w)),
         net_load_w=net_load,
@@ -118,7 +133,7 @@ def decide(
         pack_low_w=np.array(pack_low_w),
         pack_high_w=np.array(pack_high_w),
         pack_reason=reasons,
-        causes=causes(state.levels, state.program, clear) if state.levels else (),
+        causes=active,
         refusals=answers.refusals if answers else (),
         granted=answers.granted if answers else (),
     )
@@ -133,10 +148,9 @@ def _judge(
 ) -> tuple[SafetyState, Inputs, np.ndarray]:
     """Signals, debounce, raised levels and whether the grid is there."""
     program = state.program
-    inputs = gather(state, snapshot, estimate, limits, healthy(state, site), site)
+    inputs = gather(state, snapshot, estimate, limits, site)
     value = inputs.flat[program.value_index] * program.sign
-    slack = 1.0 - limits.health
-    limit = program.base + program.slope * slack[program.health_pack][:, None]
+    limit = inputs.limit
     sampled_at_s = inputs.clocks_s[program.clock_index]
     buckets = update(program, state.buckets, value, limit, sampled_at_s, site.cycle_s)
     levels = state.levels
@@ -169,7 +183,6 @@ def _connect(
     effects: Effects,
     estimate: SiteEstimate,
     limits: Limits,
-    blocked: list[bool],
     site: Site,
 ) -> SafetyState:
     """Strings and mode after this cycle."""
@@ -184,17 +197,18 @@ def _connect(
     connected = strings.advance(
         state,
         inputs,
-        trip=[bool(f & Effect.TRIP) for f in flags],
-        no_close=[bool(f & Effect.NO_CLOSE) or b for f, b in zip(flags, blocked, strict=True)],
+        snapshot,
+        trip=effects.trip,
+        no_close=effects.no_close,
         circulating=circulating,
         estimate=estimate,
         site=site,
     )
     if connected != state.strings:
         state = replace(state, strings=connected)
-    if state.mode in (Mode.INIT, Mode.SELFTEST):
+    if state.mode in _TESTING:
         state = modes.track_freshness(state, snapshot, inputs, site)
-    mode = modes.next_mode(state, blocked)
+    mode = modes.next_mode(state, effects.blocked)
     failed = mode is Mode.PRECHARGE and modes.closing_failed(state.strings, strings.MAX_TRIES)
     if mode is Mode.TRIPPED or failed:
         # Coming back from here takes a reset and an arm, both of them operator requests.
@@ -211,6 +225,7 @@ def _pack_intervals(
     low_w, high_w = (-limits.charge_w).tolist(), limits.discharge_w.tolist()
     held = list(effects.reason)
     live = state.mode in _LIVE
+    moving = strings.moving(state, site)
     for i, flag in enumerate(effects.flags):
         ready = live and state.strings[i].phase is StringPhase.ON
         if not (ready and inputs.contactor[i] is _CLOSED):
@@ -219,12 +234,15 @@ def _pack_intervals(
         elif flag:
             low_w[i] *= share(state, i, flag, Effect.DERATE_CHARGE, _STOP_CHARGE)
             high_w[i] *= share(state, i, flag, Effect.DERATE_DISCHARGE, _STOP_DISCHARGE)
+        if i in moving:
+            low_w[i] = high_w[i] = 0.0
+            held[i] = held[i] or "string_moving"
     return low_w, high_w, held
 
 
 def _soften(
     state: SafetyState,
-    flags: list[int],
+    effects: Effects,
     low_w: list[float],
     high_w: list[float],
     dt_s: float,
@@ -237,11 +255,11 @@ def _soften(
     """
     program = state.program
     full_w = (program.rated_charge_w, program.rated_discharge_w)
-    if state.mode in (Mode.INIT, Mode.SELFTEST):
+    if state.mode in _TESTING and state.selftest_s == state.started_s:
         return full_w  # nothing was in service yet: a link still being made is no stop
-    if not any(flags) and (state.soft_low_w, state.soft_high_w) == full_w:
+    if effects.none and (state.soft_low_w, state.soft_high_w) == full_w:
         return full_w
-    soft_low, soft_high = [], []
+    soft_low, soft_high, flags = [], [], effects.flags
     for i, spec in enumerate(site.converters):
         # A converter is stopped when everything behind it is stopped or tripped.
         flag = reduce(and_, [flags[p] | (_BOTH if flags[p] & _TRIP else 0) for p in spec.packs])

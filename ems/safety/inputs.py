@@ -18,7 +18,7 @@ from ems.site import Site
 
 _CONTACTORS = tuple(Contactor)
 GRID_LOST_PU = 0.85
-"""Limit of cause C41, for what is relaxed while the grid is lost."""
+"""Limit of cause C41: below it a frequency is not judged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +29,8 @@ class Inputs:
     """Every signal, in the order of ``Signal`` (see ``Program.value_index``)."""
     clocks_s: FloatArray
     """Newest sample time of each source, in the order of ``SampleClock``."""
+    limit: FloatArray
+    """Threshold times sign at today's health, ``[point, level]``."""
     current_a: tuple[float, ...]
     """BMS current per pack, NaN where unknown."""
     contactor: tuple[Contactor | None, ...]
@@ -43,7 +45,6 @@ def gather(
     snapshot: SiteSnapshot,
     estimate: SiteEstimate,
     limits: Limits,
-    healthy: tuple[bool, ...],
     site: Site,
 ) -> Inputs:
     """Signals of this cycle.
@@ -53,14 +54,17 @@ def gather(
         snapshot: What the devices said.
         estimate: What health believes.
         limits: The envelope; only its health index is used here.
-        healthy: Per pack: no cause other than silence was active (C33 in backup).
         site: The site.
 
     Returns:
         Signals, sample clocks and the memory for the next cycle.
     """
     cells = view_cells(snapshot.cells, site)
-    pack = pack_signals(state, snapshot, estimate, limits, healthy, cells, site)
+    pack = pack_signals(state, snapshot, estimate, limits, cells, site)
+    health, limit, program = state.memory.health, state.memory.limit, state.program
+    if limit is None or health is not limits.health:
+        health, slack = limits.health, 1.0 - limits.health
+        limit = program.base + program.slope * slack[program.health_pack][:, None]
     conv = converter_signals(state, snapshot, pack.current_a, site)
     memory = state.memory
     meter_at_s = memory.meter_at_s
@@ -78,20 +82,20 @@ def gather(
         frequency_hz,
         1.0 + snapshot.lateness_s / site.cycle_s if settled else -inf,
     ]
-    flat = np.concatenate((*pack.signals, conv.signals, site_signals))
+    flat = np.concatenate((*pack.signals, conv.signals + site_signals))
     pack_clock_s = np.maximum(np.maximum(cells.v_at_s, cells.t_at_s), pack.scalar_at_s)
     clocks_s = np.concatenate(
         (
             cells.v_at_s,
             cells.t_at_s,
             pack_clock_s,
-            conv.at_s,
-            (max(grid.voltage_v.at_s, grid.frequency_hz.at_s), snapshot.now_s),
+            (*conv.at_s, max(grid.voltage_v.at_s, grid.frequency_hz.at_s), snapshot.now_s),
         )
     )
     return Inputs(
         flat=flat,
         clocks_s=clocks_s,
+        limit=limit,
         current_a=pack.current_a,
         contactor=tuple(_contactor(p.contactor) for p in snapshot.packs),
         cells=cells,
@@ -103,6 +107,8 @@ def gather(
             converter_at_s=conv.newest_s,
             converter_seen=conv.seen,
             meter_at_s=meter_at_s,
+            health=health,
+            limit=limit,
         ),
     )
 

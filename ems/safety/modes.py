@@ -16,6 +16,11 @@ ABSENT_FOR_S = 30.0
 """A device that has not answered this long after the start is not waited for."""
 FRESH_AGE_S = 3.0
 
+_ON, _CLOSING = StringPhase.ON, StringPhase.CLOSING
+_LOCKED, _OPENING = StringPhase.LOCKED, StringPhase.OPENING
+_TESTING = (Mode.INIT, Mode.SELFTEST)
+_STARTED = (Mode.RUN, Mode.BACKUP, Mode.STOPPED)
+
 
 def next_mode(state: SafetyState, blocked: list[bool]) -> Mode:
     """Mode after this cycle.
@@ -25,23 +30,22 @@ def next_mode(state: SafetyState, blocked: list[bool]) -> Mode:
         blocked: Packs that a STOP effect holds at 0 W in both directions.
     """
     phases = [s.phase for s in state.strings]
-    if all(p is StringPhase.LOCKED for p in phases):
+    if phases.count(_LOCKED) == len(phases):
         return Mode.TRIPPED
-    if state.mode in (Mode.INIT, Mode.SELFTEST):
+    if state.mode in _TESTING:
         if not _tested(state):
             return Mode.SELFTEST
         return Mode.PRECHARGE if state.armed else Mode.STANDBY
     if state.mode is Mode.TRIPPED:
         return Mode.SELFTEST  # reset: prove every input anew before an arm
-    on = [i for i, p in enumerate(phases) if p is StringPhase.ON]
-    if all(p in (StringPhase.LOCKED, StringPhase.OPENING) for p in phases) and state.armed:
+    on = [i for i, p in enumerate(phases) if p is _ON]
+    if state.armed and phases.count(_LOCKED) + phases.count(_OPENING) == len(phases):
         return Mode.TRIP
     if not state.armed:
         return Mode.STANDBY
-    started = state.mode in (Mode.RUN, Mode.BACKUP, Mode.STOPPED)
-    if not on or (not started and StringPhase.CLOSING in phases):
+    if not on or (state.mode not in _STARTED and _CLOSING in phases):
         return Mode.PRECHARGE
-    if all(blocked[i] for i in on):
+    if False not in [blocked[i] for i in on]:
         return Mode.STOPPED
     return Mode.BACKUP if state.grid_lost else Mode.RUN
 

@@ -1,5 +1,6 @@
 """Signals of each pack: cells, currents against their rating, SoC, silence, alarms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, nan
 
@@ -16,8 +17,9 @@ from ems.model import (
     SiteSnapshot,
 )
 from ems.safety.cells import CellView, good
+from ems.safety.effects import healthy
 from ems.safety.repetition import Repetition, follow
-from ems.safety.state import SafetyState
+from ems.safety.state import SafetyState, connecting
 from ems.site import Site
 
 _TESTING = (Mode.INIT, Mode.SELFTEST)
@@ -36,7 +38,8 @@ latched STOP of cause C33, because nothing has been closed for it yet (C33b hold
 class PackSignals:
     """Signals in the order of ``Signal`` and what the next cycle must remember."""
 
-    signals: tuple[FloatArray, ...]
+    signals: tuple[FloatArray | Sequence[float], ...]
+    """One signal of every pack after the other; some parts hold several signals."""
     current_a: tuple[float, ...]
     """BMS current per pack, NaN where unknown."""
     scalar_at_s: FloatArray
@@ -57,7 +60,6 @@ def pack_signals(
     snapshot: SiteSnapshot,
     estimate: SiteEstimate,
     limits: Limits,
-    healthy: tuple[bool, ...],
     cells: CellView,
     site: Site,
 ) -> PackSignals:
@@ -67,14 +69,8 @@ def pack_signals(
     currents = [good(p.current_a) for p in packs]
     i = np.array(currents)
     soc = np.array([good(p.soc_frac) for p in packs])
-    alarm = np.array([good(p.alarm_level) for p in packs])
-    missing = np.array(
-        [
-            2.0 * (v != v) + 2.0 * (a != a)
-            for v, a in zip([good(p.voltage_v) for p in packs], currents, strict=True)
-        ]
-    )
-    silence = _silence(state, snapshot, currents, healthy)
+    alarm = [good(p.alarm_level) for p in packs]
+    silence = _silence(state, snapshot, currents, site)
     usable_ah = np.maximum(estimate.capacity_ah, 1e-3) * (0.5 + 0.5 * limits.health)
     burst = state.backup_since_s is not None and now_s - state.backup_since_s < BACKUP_BURST_S
     discharge_c = rating.backup_c if burst else rating.discharge_c
@@ -82,13 +78,11 @@ def pack_signals(
     v_rest = cells.v_min + np.maximum(i, 0.0) * estimate.group_resistance_max_ohm
     gap = np.where(estimate.soc_known, np.abs(soc - estimate.soc_frac), nan)
 
-    unknown = 2.0 * cells.unknown_v + cells.unknown_t + missing + (alarm != alarm)
-    if state.mode in _TESTING:
-        # Devices come up piece by piece; the self-test itself asks for all of them.
-        unknown = np.full(len(packs), -inf)
-    scalar_at_s = np.array([max(p.current_a.at_s, p.voltage_v.at_s) for p in packs])
+    # Devices come up piece by piece; the self-test itself asks for all of them.
+    unknown = [-inf] * len(packs) if state.mode in _TESTING else _unknown(snapshot, cells)
+    scalar_at_s = tuple([max(p.current_a.at_s, p.voltage_v.at_s) for p in packs])
     repetition = follow(
-        state.memory.repetition, snapshot, estimate, i, rating.moving_a, scalar_at_s, site
+        state.memory.repetition, snapshot, estimate, currents, rating, scalar_at_s, site
     )
     return PackSignals(
         signals=(
@@ -105,15 +99,11 @@ def pack_signals(
             gap,
             np.where(estimate.soc_sigma_frac > 0.05, gap, 0.0),
             unknown,
-            repetition.frozen_s,
-            repetition.stuck_frac,
-            silence.age_s,
-            silence.trip_age_s,
-            silence.refused,
-            alarm,
+            (*repetition.frozen_s, *repetition.stuck_frac, *repetition.unseen_v),
+            [*silence.age_s, *silence.trip_age_s, *silence.refused, *alarm],
         ),
         current_a=tuple(currents),
-        scalar_at_s=scalar_at_s,
+        scalar_at_s=np.array(scalar_at_s),
         repetition=repetition,
         newest_s=silence.newest_s,
         seen=silence.seen,
@@ -122,15 +112,15 @@ def pack_signals(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Silence:
-    age_s: FloatArray
-    trip_age_s: FloatArray
-    refused: FloatArray
+    age_s: list[float]
+    trip_age_s: list[float]
+    refused: list[float]
     newest_s: tuple[float, ...]
     seen: tuple[bool, ...]
 
 
 def _silence(
-    state: SafetyState, snapshot: SiteSnapshot, currents: list[float], healthy: tuple[bool, ...]
+    state: SafetyState, snapshot: SiteSnapshot, currents: list[float], site: Site
 ) -> _Silence:
     """How long each BMS has not proved that it lives (causes C33 and C33b)."""
     memory, packs = state.memory, snapshot.packs
@@ -141,14 +131,32 @@ def _silence(
             for before, p, a in zip(memory.pack_seen, packs, currents, strict=True)
         ]
     )
-    age_s = snapshot.now_s - np.array(newest_s)
+    age_s = [snapshot.now_s - at_s for at_s in newest_s]
+    absent = 1.0
     if not all(seen):
-        age_s = np.where(seen, age_s, np.minimum(age_s, UNSEEN_AGE_S))
+        grace = connecting(state, snapshot.now_s)
+        absent, longest_s = (0.0, 0.0) if grace else (1.0, UNSEEN_AGE_S)
+        age_s = [age if s else min(age, longest_s) for age, s in zip(age_s, seen, strict=True)]
     trip_age_s = age_s
     if state.grid_lost:
-        trip_age_s = age_s - np.where(healthy, BACKUP_SILENCE_S, 0.0)
+        spared = healthy(state, site)
+        trip_age_s = [a - BACKUP_SILENCE_S * w for a, w in zip(age_s, spared, strict=True)]
     refused = [
-        1.0 if p.link is _REFUSED or not alive else 0.0
+        (1.0 if p.link is _REFUSED else 0.0) if alive else absent
         for p, alive in zip(packs, seen, strict=True)
     ]
-    return _Silence(age_s, trip_age_s, np.array(refused), newest_s, seen)
+    return _Silence(age_s, trip_age_s, refused, newest_s, seen)
+
+
+def _unknown(snapshot: SiteSnapshot, cells: CellView) -> list[float]:
+    """Points per pack: a sensor or alarm word counts 1, a cell, voltage or current 2."""
+    return [
+        2.0 * cell
+        + sensor
+        + 2.0 * (p.voltage_v.good is None)
+        + 2.0 * (p.current_a.good is None)
+        + (p.alarm_level.good is None)
+        for cell, sensor, p in zip(
+            cells.unknown_v.tolist(), cells.unknown_t.tolist(), snapshot.packs, strict=True
+        )
+    ]

@@ -114,7 +114,7 @@ def _acknowledge(
         if clear[k, level] and state.program.rows[k].latch[level] == Latch.OPERATOR:
             del levels[k, level]
             active[k, level] = False
-    return replace(state, levels=levels, buckets=replace(state.buckets, active=active)), ""
+    return replace(state, levels=levels, buckets=state.buckets.with_active(active)), ""
 
 
 def _reset(
@@ -163,7 +163,7 @@ def _reset(
         replace(
             state,
             levels={key: entry for key, entry in state.levels.items() if key not in keys},
-            buckets=replace(state.buckets, active=active, fill=fill),
+            buckets=state.buckets.with_active(active, fill),
             resets=tuple(recent) + tuple((*latch, state.now_s) for latch in sorted(persistent)),
             strings=strings,
         ),

@@ -35,6 +35,7 @@ class Signal(StrEnum):
     UNKNOWN_COUNT = "unknown readings (temperature or alarm word 1, voltage or current 2)"
     FROZEN_S = "whole frame repeated while current flows"
     STUCK_FRAC = "charge moved / capacity while all but the counter repeated"
+    CELLS_UNSEEN_V = "change that current and charge imply, and no cell voltage shows"
     BMS_AGE_S = "BMS silent or heartbeat unchanged"
     BMS_AGE_TRIP_S = "BMS silent (240 s less counted for a healthy pack in backup)"
     BMS_REFUSED = "BMS connection refused, closed or never made"

@@ -6,6 +6,8 @@ total is capped where the first string meets its limit (b8), and a string that w
 break its limit at zero total has to be opened: 0 W is not a safe state by itself.
 """
 
+from collections.abc import Sequence
+
 from ems.model import SiteEstimate
 from ems.site import ConverterSpec, Site, SiteKind
 
@@ -32,7 +34,9 @@ def interval(
         site: The site.
     """
     converter = site.converters[index]
-    packs = [p for p in converter.packs if joined[p]]
+    packs = converter.packs
+    if len(packs) > 1 or not joined[packs[0]]:
+        packs = tuple([p for p in packs if joined[p]])
     if not packs:
         return 0.0, 0.0
     if len(packs) == 1:
@@ -80,7 +84,7 @@ def _zero_total_a(
     return {p: g * (v - mean_v) for p, g, v in zip(packs, conductance, ocv_v, strict=True)}
 
 
-def _bus(packs: list[int], estimate: SiteEstimate) -> tuple[list[float], list[float], float]:
+def _bus(packs: Sequence[int], estimate: SiteEstimate) -> tuple[list[float], list[float], float]:
     conductance = [1.0 / max(float(estimate.resistance_ohm[p]), 1e-6) for p in packs]
     ocv_v = [float(estimate.ocv_v[p]) for p in packs]
     total = sum(conductance)
@@ -89,7 +93,7 @@ def _bus(packs: list[int], estimate: SiteEstimate) -> tuple[list[float], list[fl
 
 
 def _bus_interval(
-    packs: list[int], pack_low_w: list[float], pack_high_w: list[float], estimate: SiteEstimate
+    packs: Sequence[int], pack_low_w: list[float], pack_high_w: list[float], estimate: SiteEstimate
 ) -> tuple[float, float]:
     """Total that keeps every string within its own limit (b8), W.
 

@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
-from ems.model import Mode
+from ems.model import ActiveCause, FloatArray, Mode, Standing
 from ems.safety.debounce import Buckets
 from ems.safety.program import Program, compile_table
 from ems.safety.repetition import Repetition
 from ems.safety.row import Latch
 from ems.safety.table import ROW_OF_ID
 from ems.site import Site, SiteKind
+
+CONNECT_GRACE_S = 10.0
+"""After a start, how long a device that has never answered is not called missing, s."""
 
 
 class StringPhase(IntEnum):
@@ -38,9 +41,10 @@ class StringState:
     phase: StringPhase = StringPhase.OFF
     since_s: float = 0.0
     tries: int = 0
-    """Failed attempts to close since the last arm or reset."""
-    circulating: bool = False
-    """Opened because of current between strings, not because of a latch."""
+    """Failed attempts to close since the last arm, reset or long time closed."""
+    withdrawn: bool = False
+    """Opened for current between strings or for a cause that came while it was closing,
+    not because of a latch: it may close again after a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,28 @@ class ActiveLevel:
     detail: str
     first_out: bool
     acknowledged: bool = False
+
+
+Levels = Mapping[tuple[int, int], ActiveLevel]
+"""Raised levels by (point, level index)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Effects:
+    """What raised levels take away, per pack."""
+
+    flags: list[int]
+    reason: list[str]
+    """Fault name of the highest level that takes something away."""
+    trip: list[bool]
+    blocked: list[bool]
+    """Stopped in both directions."""
+    no_close: list[bool]
+    none: bool
+    """Nothing is taken away from any pack."""
+    levels: Levels
+    """What this was made from, and with which effects."""
+    grid_lost: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +91,9 @@ class Memory:
     converter_at_s: tuple[float, ...] = ()
     converter_seen: tuple[bool, ...] = ()
     meter_at_s: float = 0.0
+    health: FloatArray | None = None
+    limit: FloatArray | None = None
+    """Thresholds times sign at that health, ``[point, level]``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,10 +102,14 @@ class SafetyState:
 
     program: Program
     buckets: Buckets
-    levels: Mapping[tuple[int, int], ActiveLevel]
-    """Raised levels by (point, level index)."""
+    levels: Levels
     memory: Memory
     strings: tuple[StringState, ...]
+    standing: Standing
+    """Verdict for the layers before the gate; the same object while nothing changes."""
+    effects: Effects | None = None
+    causes: tuple[ActiveCause, ...] = ()
+    """Of the previous cycle, like ``effects``: kept while nothing changes."""
     mode: Mode = Mode.INIT
     armed: bool = False
     released: bool = False
@@ -119,6 +152,7 @@ def initial(site: Site) -> SafetyState:
         levels={},
         memory=Memory(),
         strings=(StringState(),) * n,
+        standing=Standing(grid_lost=False, discharge_ok=(True,) * n),
         fresh_since_s=(None,) * n,
         power_w=(0.0,) * m,
         soft_low_w=program.rated_charge_w,
@@ -160,6 +194,7 @@ def load(data: Mapping[str, Any], site: Site) -> SafetyState:
             removing a pack is a change of the site file with its own record.
 
     Raises:
+        KeyError: not what ``save`` returned; an empty section is no proof of no latches.
         ValueError: a latch names a row this version does not have, or one declared not
             applicable since. Forgetting a latch silently would be loosening.
     """
@@ -167,7 +202,7 @@ def load(data: Mapping[str, Any], site: Site) -> SafetyState:
     program = state.program
     active = state.buckets.active.copy()
     levels: dict[tuple[int, int], ActiveLevel] = {}
-    for latch in data.get("latches", ()):
+    for latch in data["latches"]:
         cause, target, level = str(latch["cause"]), str(latch["target"]), int(latch["level"]) - 1
         k = program.point(cause, target)
         if k is None:
@@ -186,11 +221,11 @@ def load(data: Mapping[str, Any], site: Site) -> SafetyState:
         )
     return replace(
         state,
-        armed=bool(data.get("armed", False)),
-        buckets=replace(state.buckets, active=active),
+        armed=bool(data["armed"]),
+        buckets=state.buckets.with_active(active),
         levels=levels,
         resets=tuple(
-            (str(r["cause"]), str(r["target"]), -float(r["age_s"])) for r in data.get("resets", ())
+            (str(r["cause"]), str(r["target"]), -float(r["age_s"])) for r in data["resets"]
         ),
     )
 
@@ -218,6 +253,16 @@ def started(state: SafetyState, now_s: float, site: Site) -> SafetyState:
             meter_at_s=now_s,
         ),
     )
+
+
+def connecting(state: SafetyState, now_s: float) -> bool:
+    """Whether links may still be on their way up: the first seconds of the self-test.
+
+    Nothing is closed and no power is allowed in a self-test, so a cause raised here
+    would only fill the log with what every start looks like.
+    """
+    since_s = now_s if state.started_s is None else state.started_s
+    return state.mode in (Mode.INIT, Mode.SELFTEST) and now_s - since_s < CONNECT_GRACE_S
 
 
 def needs_two_persons(latch: str) -> bool:

@@ -2,12 +2,14 @@
 
 A tripped string first goes to 0 W; its contactor opens when its current is below the
 break limit or after 3 s. It is not closed again before its latch is reset. On a direct
-bus in an outage the last path to the load is never opened.
+bus in an outage the last path to the load is never opened. While a string of a common
+bus closes or opens, nothing is asked of that bus.
 """
 
 from dataclasses import replace
 
-from ems.model import Contactor, ContactorDemand, Mode, SiteEstimate
+from ems.model import Contactor, ContactorDemand, Mode, SiteEstimate, SiteSnapshot
+from ems.safety.cells import good
 from ems.safety.inputs import Inputs
 from ems.safety.state import SafetyState, StringPhase, StringState, on_direct_bus
 from ems.site import Site, SiteKind
@@ -19,13 +21,16 @@ CLOSE_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 10.0
 """Anti-oscillation: pause before the next attempt to close."""
 REJOIN_AFTER_S = 60.0
-"""Pause before a string opened for circulating current may close again."""
+"""Pause before a withdrawn string may close again."""
 MAX_TRIES = 3
+TRIES_FORGOTTEN_S = 600.0
+"""A string that stayed closed this long has not been hard to close."""
 CLOSE_DELTA_V = 1.0
 """Largest voltage step at a close in the 48 V class, V (b9)."""
 CLOSE_DELTA_HIGH_V = 3.0
 """The same above 60 V, V."""
 
+_MOVING = (StringPhase.CLOSING, StringPhase.OPENING)
 _LEAVING = (StringPhase.OPENING, StringPhase.LOCKED)
 _NOT_CLOSED = (Contactor.OPEN, Contactor.FAULT)
 _NOT_YET = (Mode.INIT, Mode.SELFTEST)
@@ -34,6 +39,7 @@ _NOT_YET = (Mode.INIT, Mode.SELFTEST)
 def advance(
     state: SafetyState,
     inputs: Inputs,
+    snapshot: SiteSnapshot,
     trip: list[bool],
     no_close: list[bool],
     circulating: list[bool],
@@ -45,6 +51,7 @@ def advance(
     Args:
         state: With ``now_s`` of this cycle.
         inputs: Contactor feedback and currents.
+        snapshot: For the measured voltage of a direct bus.
         trip: Packs that a TRIP effect stands for.
         no_close: Packs that must not be closed now.
         circulating: Packs whose predicted current at zero total breaks their limit.
@@ -57,12 +64,38 @@ def advance(
             strings[i] = _towards_open(state, inputs, strings, i, trip[i], site)
         elif string.phase is StringPhase.ON:
             if circulating[i] and not _is_last_path(state, strings, i, site):
-                strings[i] = StringState(StringPhase.OPENING, state.now_s, 0, circulating=True)
+                strings[i] = _withdrawn(string, state.now_s)
             elif inputs.contactor[i] in _NOT_CLOSED:
                 strings[i] = StringState(StringPhase.OFF, state.now_s, string.tries + 1)
+            elif string.tries and state.now_s - string.since_s >= TRIES_FORGOTTEN_S:
+                strings[i] = replace(string, tries=0)
         elif state.mode not in _NOT_YET:
-            strings[i] = _towards_closed(state, inputs, strings, i, no_close[i], estimate, site)
+            converter = int(site.layout.converter_of_pack[i])
+            bus_v = good(snapshot.converters[converter].dc_voltage_v)
+            strings[i] = _towards_closed(
+                state, inputs, strings, i, no_close[i], bus_v, estimate, site
+            )
     return tuple(strings)
+
+
+def moving(state: SafetyState, site: Site) -> set[int]:
+    """Packs whose common bus is kept at 0 W because a string of it closes or opens.
+
+    What a bus carries decides the step of a closing string and what an opening one has
+    to break. In an outage the load comes first: there nothing is held back.
+    """
+    if site.kind is SiteKind.OWN_CONVERTERS or state.grid_lost:
+        return set()
+    return {
+        pack
+        for converter in site.converters
+        if any(state.strings[p].phase in _MOVING for p in converter.packs)
+        for pack in converter.packs
+    }
+
+
+def _withdrawn(string: StringState, now_s: float) -> StringState:
+    return StringState(StringPhase.OPENING, now_s, string.tries, withdrawn=True)
 
 
 def _towards_open(
@@ -91,7 +124,7 @@ def _towards_open(
         case _:
             if _is_last_path(state, strings, i, site):
                 return string
-            return StringState(StringPhase.OPENING, now_s)
+            return StringState(StringPhase.OPENING, now_s, string.tries)
 
 
 def _towards_closed(
@@ -100,6 +133,7 @@ def _towards_closed(
     strings: list[StringState],
     i: int,
     no_close: bool,
+    bus_v: float,
     estimate: SiteEstimate,
     site: Site,
 ) -> StringState:
@@ -109,19 +143,22 @@ def _towards_closed(
     if string.phase is StringPhase.CLOSING:
         if contactor is Contactor.CLOSED:
             return StringState(StringPhase.ON, now_s, string.tries)
+        if no_close and not _is_last_path(state, strings, i, site):
+            return _withdrawn(string, now_s)
         if waited_s >= CLOSE_TIMEOUT_S or contactor is Contactor.FAULT:
             return StringState(StringPhase.OFF, now_s, string.tries + 1)
         return string
-    if contactor is Contactor.CLOSED and not string.circulating:
-        return StringState(StringPhase.ON, now_s)
-    pause_s = REJOIN_AFTER_S if string.circulating else RETRY_AFTER_S if string.tries else 0.0
+    barred = string.withdrawn or string.tries >= MAX_TRIES
+    if contactor is Contactor.CLOSED and (not barred or _is_last_path(state, strings, i, site)):
+        return StringState(StringPhase.ON, now_s, string.tries)
+    pause_s = REJOIN_AFTER_S if string.withdrawn else RETRY_AFTER_S if string.tries else 0.0
     if (
         no_close
         or waited_s < pause_s
         or string.tries >= MAX_TRIES
         or contactor is not Contactor.OPEN
         or any(s.phase is StringPhase.CLOSING for s in strings)
-        or not _matches_bus(strings, i, estimate, site)
+        or not _matches_bus(state, strings, i, bus_v, estimate, site)
     ):
         return string
     return StringState(StringPhase.CLOSING, now_s, string.tries)
@@ -138,7 +175,7 @@ def demand(string: StringState, state: SafetyState, site: Site) -> ContactorDema
             return ContactorDemand.OPEN
         case StringPhase.OFF:
             if state.armed:
-                out = string.circulating or string.tries >= MAX_TRIES
+                out = string.withdrawn or string.tries >= MAX_TRIES
                 return ContactorDemand.OPEN if out else ContactorDemand.HOLD
             # A fresh start finds a direct bus floating on its packs and leaves it so.
             leave = state.mode in _NOT_YET or (on_direct_bus(site) and not state.released)
@@ -159,14 +196,37 @@ def _is_last_path(state: SafetyState, strings: list[StringState], i: int, site: 
     return not any(s.phase is StringPhase.ON for j, s in enumerate(strings) if j != i)
 
 
-def _matches_bus(strings: list[StringState], i: int, estimate: SiteEstimate, site: Site) -> bool:
+def _matches_bus(
+    state: SafetyState,
+    strings: list[StringState],
+    i: int,
+    bus_v: float,
+    estimate: SiteEstimate,
+    site: Site,
+) -> bool:
     """Close condition on a common bus (b9): small voltage step and small SoC gap."""
-    others = [j for j, s in enumerate(strings) if s.phase is StringPhase.ON]
-    if site.kind is SiteKind.OWN_CONVERTERS or not others:
+    if site.kind is SiteKind.OWN_CONVERTERS:
         return True
-    bus_v = sum(float(estimate.voltage_v[j]) for j in others) / len(others)
     own_v = float(estimate.ocv_v[i])
+    step_v = CLOSE_DELTA_V if own_v <= 60.0 else CLOSE_DELTA_HIGH_V
+    others = [j for j, s in enumerate(strings) if s.phase is StringPhase.ON]
+    if not others:
+        return state.grid_lost or _matches_shelf(own_v, bus_v, step_v, i, site)
+    others_v = sum(float(estimate.voltage_v[j]) for j in others) / len(others)
     gap = max(abs(float(estimate.soc_frac[i] - estimate.soc_frac[j])) for j in others)
     known = bool(estimate.soc_known[i])
-    step_v = CLOSE_DELTA_V if own_v <= 60.0 else CLOSE_DELTA_HIGH_V
-    return known and gap <= 0.10 and abs(own_v - bus_v) <= step_v
+    return known and gap <= 0.10 and abs(own_v - others_v) <= step_v
+
+
+def _matches_shelf(own_v: float, bus_v: float, step_v: float, i: int, site: Site) -> bool:
+    """Whether the first string may join a direct bus that its rectifier holds.
+
+    Upwards the step is that of any close: nothing limits what a string above the bus
+    gives. Downwards it is the one that the shelf's own low-voltage disconnect makes when
+    it reconnects drained packs, with the charge current limited by the shelf (to 0 A
+    meanwhile). An unknown bus voltage matches nothing; a dead bus needs the string.
+    """
+    rectifier = site.converters[int(site.layout.converter_of_pack[i])].rectifier
+    if rectifier is None or bus_v < rectifier.lvd_disconnect_v:
+        return True
+    return rectifier.lvd_disconnect_v - rectifier.float_v <= own_v - bus_v <= step_v

@@ -39,7 +39,8 @@ CHARGE_C_RATE: Final = dict(zip(Chemistry, (0.5, 0.3, 0.3, 1.0), strict=True))
 DISCHARGE_C_RATE: Final = dict(zip(Chemistry, (0.5, 0.5, 0.5, 2.0), strict=True))
 """Continuous discharge current / capacity, 1/h (cause C11)."""
 BACKUP_C_RATE: Final = dict(zip(Chemistry, (1.0, 0.5, 0.5, 2.0), strict=True))
-"""Discharge current / capacity tolerated in the first 15 min of an outage, 1/h (C11)."""
+"""Discharge current / capacity tolerated in the first 15 min of an outage, and always on a
+direct bus, 1/h (C11)."""
 SOH_END_OF_LIFE: Final = dict(zip(Chemistry, (0.50, 0.65, 0.65, 0.50), strict=True))
 """SoH of the weakest group at which the health index reaches 0."""
 RESISTANCE_END_OF_LIFE: Final = 2.5
@@ -177,6 +178,14 @@ ROWS: Final[tuple[Row, ...]] = (
         latch    = ("A",  "O",  "O",  "A"),  band = 0.001, clear_s = 10,
         hazard  = "A gateway that counts on and repeats old values; SoC is told to 1 % or better.",
         missing = "C33 acts when no samples arrive, C31 when the current is unknown.",
+        source  = "[E], M"),
+    Row("C32c", "cells_frozen", "Cell voltages frozen while the pack lives", "单体电压冻结",
+        _PACK, alike(Signal.CELLS_UNSEEN_V), SampleClock.CELLS, Side.HIGH, "V",
+        limit   = same((0.003, 0.006, 0.010, None)), tighten = same(NO),
+        debounce = ("5s", "5s", "10s", "10s"), effect = ("W", "Db", "Sb", "-"),
+        latch    = ("A",  "O",  "O",   "A"),   band = 0.001, clear_s = 10,
+        hazard  = "A BMS whose cell part hangs: pack voltage and current move, no cell is watched.",
+        missing = "C31 acts when cells or current are unknown.",
         source  = "[E], M"),
     Row("C33", "bms_silent", "BMS silent, stale or heartbeat stopped", "BMS通信中断",
         _PACK, alike(Signal.BMS_AGE_S, trip=Signal.BMS_AGE_TRIP_S), SampleClock.CYCLE,

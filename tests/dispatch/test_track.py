@@ -11,7 +11,7 @@ from ems.model import (
     MISSING,
     Contactor,
     ConverterState,
-    OperatorRequest,
+    Link,
     RequestKind,
     SiteSnapshot,
     Source,
@@ -19,15 +19,7 @@ from ems.model import (
 from ems.site import SiteKind
 from tests.builders import good
 from tests.dispatch import worlds
-from tests.dispatch.worlds import FLAT_UTC, PEAK_UTC, SINGLE_PART, VALLEY_UTC, World, without_meter
-
-
-def settled(world: World, load_w: float, plan: object, seconds: int = 20) -> object:
-    """The request after the smoothing of the load has settled."""
-    for _ in range(seconds):
-        request = world.step(load_w, plan)  # type: ignore[arg-type]
-    return request
-
+from tests.dispatch.worlds import FLAT_UTC, PEAK_UTC, SINGLE_PART, VALLEY_UTC, World, ask, settled
 
 # Holding the demand target
 
@@ -74,15 +66,6 @@ def test_a_paid_peak_becomes_the_target() -> None:
     request = settled(world, 6_900.0, plan)
     assert request.demand_target_w == 7_000.0
     assert request.converter_power_w.sum() == 0.0
-
-
-def test_a_new_month_forgets_the_paid_peak_but_only_by_a_clock_one_may_trust() -> None:
-    new_month = FLAT_UTC + timedelta(days=40)
-    for clock_ok, left_w in ((True, 0.0), (False, 7_000.0)):
-        world = World(start=new_month)
-        world.state = replace(world.state, incurred_peak_w=7_000.0, month=(2026, 3))
-        request = world.step(1_000.0, change=lambda s, ok=clock_ok: replace(s, clock_ok=ok))
-        assert request.incurred_peak_w == left_w
 
 
 # Following the plan
@@ -259,36 +242,7 @@ def test_before_any_target_is_known_recharging_is_slow() -> None:
     assert settled(known, 1_000.0, None).converter_power_w.sum() < -4_000.0
 
 
-# The meter is lost
-
-
-def test_without_a_meter_the_last_discharge_is_held_to_the_end_of_the_window() -> None:
-    world = World()
-    plan = worlds.plan(world.site, FLAT_UTC, target_w=6_000.0)
-    settled(world, 7_500.0, plan, 60)
-    held = world.battery_w
-    assert held > 1_000.0
-    while world.at < FLAT_UTC + timedelta(seconds=900):
-        request = world.step(7_500.0, plan, without_meter)
-        assert request.converter_power_w.sum() == pytest.approx(held)
-    request = world.step(7_500.0, plan, without_meter)
-    assert request.converter_power_w.sum() == 0.0
-    assert request.source is Source.HOLD
-    assert request.incurred_peak_w <= 6_000.0 * 1.001, "unmeasured time counts at the cap"
-
-
-def test_without_a_meter_nothing_is_charged() -> None:
-    world = World(start=VALLEY_UTC)
-    plan = worlds.plan(world.site, VALLEY_UTC, power_w=-1_500.0)
-    settled(world, 2_000.0, plan)
-    assert world.step(2_000.0, plan, without_meter).converter_power_w.sum() == 0.0
-
-
 # Operators
-
-
-def ask(kind: RequestKind, value: float, duration_s: float) -> tuple[OperatorRequest, ...]:
-    return (OperatorRequest("r1", kind, "li", "test", value=value, duration_s=duration_s),)
 
 
 def test_a_set_point_holds_until_it_expires() -> None:
@@ -350,6 +304,35 @@ def test_a_converter_that_cannot_leaves_its_share_to_the_others() -> None:
     assert request.converter_power_w[2] == pytest.approx(2_000.0, rel=0.02)
 
 
+def test_a_pack_whose_discharge_the_gate_stops_leaves_its_share_to_the_others() -> None:
+    world = World()
+    plan = worlds.plan(world.site, FLAT_UTC, target_w=6_000.0)
+    request = world.step(8_000.0, plan, stopped=(1,))
+    assert request.converter_power_w[1] == 0.0
+    assert request.converter_power_w.sum() == pytest.approx(2_000.0, rel=0.02)
+    charging = World(start=VALLEY_UTC)
+    plan = worlds.plan(world.site, VALLEY_UTC, power_w=-6_000.0, target_w=9_000.0)
+    assert charging.step(1_000.0, plan, stopped=(1,)).converter_power_w[1] < -1.0
+
+
+@pytest.mark.parametrize("broken", ["silent", "fault"])
+def test_a_direct_bus_asks_nothing_of_a_shelf_that_does_not_obey(broken: str) -> None:
+    def shelf(seen: SiteSnapshot) -> SiteSnapshot:
+        reading = seen.converters[0]
+        if broken == "silent":
+            reading = replace(reading, link=Link.SILENT)
+        else:
+            reading = replace(reading, state=good(float(ConverterState.FAULT)))
+        return replace(seen, converters=(reading,))
+
+    site = worlds.site(kind=SiteKind.DIRECT_BUS)
+    for start, power_w in ((PEAK_UTC, 2_000.0), (VALLEY_UTC, -2_000.0)):
+        plan = worlds.plan(site, start, power_w=power_w)
+        assert World(site, start, tariff=SINGLE_PART).step(3_000.0, plan).converter_power_w[0]
+        world = World(site, start, tariff=SINGLE_PART)
+        assert world.step(3_000.0, plan, shelf).converter_power_w[0] == 0.0
+
+
 def test_a_fleet_of_nothing_asks_for_nothing() -> None:
     world = World(soc=0.05, required_wh=0.0)
     plan = worlds.plan(world.site, FLAT_UTC, power_w=5_000.0, target_w=1_000.0)
@@ -363,33 +346,3 @@ def test_missing_pv_and_converter_readings_do_not_stop_the_tracker() -> None:
 
     request = World().step(4_000.0, None, blind)
     assert np.isfinite(request.converter_power_w).all()
-
-
-# Restart
-
-
-def test_a_restart_keeps_the_paid_peak_the_orders_and_the_window() -> None:
-    world = World()
-    plan = worlds.plan(world.site, FLAT_UTC, target_w=6_000.0)
-    for _ in range(1_000):
-        world.step(7_000.0, plan)
-    world.step(7_000.0, plan, requests=ask(RequestKind.NOTICE, 2.0, 3_600.0))
-    saved = track.save(world.state)
-    again = track.load(saved, world.site)
-    assert again.incurred_peak_w == world.state.incurred_peak_w > 5_900.0
-    assert again.month == (2026, 3)
-    assert again.window == world.state.window
-    assert again.orders == world.state.orders
-    assert again.target_w == 6_000.0
-    assert track.save(again) == saved
-
-
-def test_a_state_of_another_format_is_refused() -> None:
-    site = worlds.site()
-    data = track.save(track.initial(site))
-    with pytest.raises(ValueError, match="format"):
-        track.load(data | {"format": 99}, site)
-    with pytest.raises(ValueError, match="load this site does not have"):
-        track.load(data | {"shed": [7]}, site)
-    with pytest.raises(KeyError):
-        track.load({"format": 1}, site)

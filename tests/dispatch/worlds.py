@@ -15,12 +15,15 @@ from ems.model import (
     BackupEstimate,
     ConverterState,
     Limits,
+    OperatorRequest,
     Plan,
     PlanRequest,
     Reading,
+    RequestKind,
     SetpointRequest,
     SiteEstimate,
     SiteSnapshot,
+    Standing,
 )
 from ems.site import Site
 from tests.builders import good, make_site, make_snapshot
@@ -97,6 +100,11 @@ def backup(of: Site, soc: float = 0.6, required_wh: float = 2_000.0) -> BackupEs
         hours_low=0.95 * total / 2_000.0,
         required_wh=required_wh,
     )
+
+
+def standing(of: Site, lost: bool = False, stopped: tuple[int, ...] = ()) -> Standing:
+    """The gate's verdict of the cycle before."""
+    return Standing(lost, tuple(i not in stopped for i in range(of.n_packs)))
 
 
 def plan(
@@ -183,8 +191,14 @@ class World:
         change: "object" = None,
         requests: tuple[object, ...] = (),
         step_s: float = 1.0,
+        lost: bool = False,
+        stopped: tuple[int, ...] = (),
     ) -> SetpointRequest:
-        """One cycle; ``change`` is a function applied to the snapshot."""
+        """One cycle; ``change`` is a function applied to the snapshot.
+
+        ``lost`` is the gate's verdict on the grid, ``stopped`` the packs it does not let
+        discharge.
+        """
         seen = snapshot(self.site, self.at, load_w, self.battery_w, self.now_s)
         seen = replace(seen, requests=requests)  # type: ignore[arg-type]
         if callable(change):
@@ -192,6 +206,7 @@ class World:
         self.state, request = track.track(
             self.state,
             seen,
+            standing(self.site, lost, stopped),
             estimate(self.site, self.soc),
             limits(self.site),
             backup(self.site, self.soc, self.required_wh),
@@ -241,3 +256,14 @@ def days_of_history(
         at = start.astimezone(SHANGHAI)
         out.append((start, float(profile_w[at.hour * 4 + at.minute // 15]), 0.0))
     return tuple(out)
+
+
+def settled(world: World, load_w: float, plan: Plan | None, seconds: int = 20) -> SetpointRequest:
+    """The request after the smoothing of the load has settled."""
+    for _ in range(seconds):
+        request = world.step(load_w, plan)
+    return request
+
+
+def ask(kind: RequestKind, value: float, duration_s: float) -> tuple[OperatorRequest, ...]:
+    return (OperatorRequest("r1", kind, "li", "test", value=value, duration_s=duration_s),)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ems import health
-from ems.model import CellBlock, Contactor, Quality, Reading
+from ems.model import CellBlock, Contactor, Quality, Reading, Standing
 from ems.site import Chemistry, SiteKind
 from tests.builders import make_site, make_snapshot
 from tests.health.drive import wide_limits
@@ -61,11 +61,12 @@ def snapshots(draw, site, now_s):
 @st.composite
 def stories(draw):
     site = SITES[draw(st.sampled_from(list(SITES)))]
+    standing = Standing(draw(st.booleans()), (draw(st.booleans()), draw(st.booleans())))
     now_s, story = NOW_S, []
     for _ in range(draw(st.integers(1, 6))):
         story.append(draw(snapshots(site, now_s)))
         now_s += draw(st.sampled_from([1.0, 9.0, 60.0, 1e5, 0.0, -5.0]))
-    return site, story
+    return site, standing, story
 
 
 def finite(record):
@@ -75,11 +76,11 @@ def finite(record):
 @settings(max_examples=60, deadline=None)
 @given(stories())
 def test_no_reading_however_wrong_makes_a_result_that_is_not_finite(story):
-    site, snapshots_of_it = story
+    site, standing, snapshots_of_it = story
     state = health.initial(site)
     for snapshot in snapshots_of_it:
         state, estimate = health.update(state, snapshot, site)
-        backup = health.deliverable(estimate, wide_limits(site), snapshot, 0.5, site)
+        backup = health.deliverable(estimate, wide_limits(site), snapshot, standing, 0.5, site)
         assert finite(estimate)
         assert finite(backup)
         assert finite(state.cells)

@@ -95,10 +95,50 @@ def test_a_pack_that_now_reports_other_cells_starts_unknown(site, worked):
     assert (back.cells.sigma_frac == 10.0).all()
 
 
-def test_a_value_that_is_not_finite_is_refused(site, worked):
+def put(data, path, value):
+    """The saved state with another value at this place."""
+    *way, last = path
+    for step in way:
+        data = data[step]
+    data[last] = value
+
+
+CELLS = ("packs", "p1", "cells")
+PACK = ("packs", "p1", "pack")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param((*CELLS, "soc_frac", 3), float("nan"), id="NaN"),
+        pytest.param((*CELLS, "soc_frac", 3), 1.11, id="beyond the OCV table"),
+        pytest.param((*CELLS, "soc_frac", 3), -0.11, id="below the OCV table"),
+        pytest.param((*CELLS, "soc_frac", 3), "0.5", id="text"),
+        pytest.param((*CELLS, "soc_frac", 3), None, id="null"),
+        pytest.param((*CELLS, "soc_frac", 3), 10**400, id="no float"),
+        pytest.param((*CELLS, "sigma_frac"), 0.1, id="one number for all cells"),
+        pytest.param((*CELLS, "sigma_frac"), [0.1], id="a list of one"),
+        pytest.param((*CELLS, "sigma_frac"), [0.1] * 15, id="a cell too few"),
+        pytest.param((*CELLS, "sigma_frac"), [[0.1] * 16], id="nested"),
+        pytest.param((*CELLS, "sigma_frac", 0), -0.1, id="a negative sigma"),
+        pytest.param((*CELLS, "resistance_factor", 0), float("inf"), id="infinite"),
+        pytest.param((*PACK, "bms_bias_frac"), [0.0], id="a list for one number"),
+        pytest.param((*PACK, "bms_sigma_frac"), -0.1, id="a negative sigma of the BMS"),
+        pytest.param(("packs",), [], id="packs are a list"),
+        pytest.param(("packs", "p1"), [], id="a pack is a list"),
+        pytest.param(("packs", "p1", "cells"), 5, id="cells are a number"),
+        pytest.param(("day",), float("inf"), id="a day that is none"),
+        pytest.param(("day",), 10**9, id="a day beyond the calendar"),
+        pytest.param(("now_utc",), "2026-03-02T04:00:00", id="a time without a zone"),
+        pytest.param(("now_utc",), "yesterday", id="no time"),
+        pytest.param(("now_utc",), 7, id="a number for a time"),
+    ],
+)
+def test_data_that_save_never_writes_are_refused(site, worked, path, value):
     data = stored(worked)
-    data["packs"]["p1"]["cells"]["soc_frac"][3] = float("nan")
-    with pytest.raises(ValueError, match="not finite"):
+    health.load(data, site)
+    put(data, path, value)
+    with pytest.raises((ValueError, TypeError)):
         health.load(data, site)
 
 

@@ -99,7 +99,7 @@ class Bench:
         site = self.site
         self.now_s += site.cycle_s if dt_s is None else dt_s
         snapshot = replace(self.snapshot(modify), requests=requests)
-        limits = envelope.limits(self.estimate, snapshot, site)
+        limits = envelope.limits(self.estimate, snapshot, gate.standing(self.state), site)
         wanted = np.broadcast_to(np.asarray(power_w, float), len(site.converters)).copy()
         request = SetpointRequest(
             wanted, (True,) * len(site.loads), Source.PLAN, "test", 0.0, 0.0, 1, 0.0

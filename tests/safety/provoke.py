@@ -78,6 +78,7 @@ VALUE: dict[Signal, Callable[[Site, float], b.Modify]] = {
 AGES = (
     Signal.FROZEN_S,
     Signal.STUCK_FRAC,
+    Signal.CELLS_UNSEEN_V,
     Signal.BMS_AGE_S,
     Signal.BMS_AGE_TRIP_S,
     Signal.PCS_AGE_S,

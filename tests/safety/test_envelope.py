@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ems.model import ConverterState, Limits
-from ems.safety import envelope
-from ems.site import Chemistry, Site
+from ems.model import Limits, Standing
+from ems.safety import envelope, table
+from ems.site import Chemistry, Site, SiteKind
 from tests.builders import make_site
 from tests.safety import bench as b
 
@@ -22,6 +22,7 @@ def limits(
     modify: b.Modify | None = None,
     *,
     at: dict[str, object] | None = None,
+    grid_lost: bool = False,
     **estimate: float,
 ) -> Limits:
     """Envelope of one snapshot; estimate fields by name, the same for every pack."""
@@ -30,7 +31,9 @@ def limits(
     if "soc_frac" in estimate:
         estimate = {"soc_max_frac": estimate["soc_frac"], **estimate}
     arrays = {name: np.full(site.n_packs, value) for name, value in estimate.items()}
-    return envelope.limits(replace(b.make_estimate(site), **arrays), bench.snapshot(modify), site)
+    standing = Standing(grid_lost, (True,) * site.n_packs)
+    believed = replace(b.make_estimate(site), **arrays)
+    return envelope.limits(believed, bench.snapshot(modify), standing, site)
 
 
 AS_NEW = {"soc_sigma_frac": 0.0, "soh_sigma_frac": 0.0}
@@ -93,9 +96,21 @@ def test_golden_soc_window_and_current_factor(
     soh = eol + h * (0.80 - eol)
     lim = limits(site, RICH_BMS, soh_frac=soh, resistance_ratio=1.0, capacity_ah=50.0, **AS_NEW)
     assert (lim.soc_low_frac[0], lim.soc_high_frac[0]) == pytest.approx((low, high))
-    rate = envelope.CHARGE_C_RATE[chemistry]
+    rate = table.CHARGE_C_RATE[chemistry]
     assert lim.charge_a[0] == pytest.approx(rate * 50.0 * factor)
     assert lim.charge_reason == ("current",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate"), [(SiteKind.OWN_CONVERTERS, 0.5), (SiteKind.DIRECT_BUS, 1.0)]
+)
+def test_direct_bus_may_discharge_at_the_backup_rate_at_all_times(
+    kind: SiteKind, rate: float
+) -> None:
+    site = make_site(kind, n_packs=1)
+    lim = limits(site, RICH_BMS, capacity_ah=50.0, **AS_NEW)
+    assert lim.discharge_a[0] == pytest.approx(rate * 50.0)
+    assert lim.charge_a[0] == pytest.approx(0.5 * 50.0), "charging is no different"
 
 
 @pytest.mark.parametrize(
@@ -190,50 +205,19 @@ def test_fullest_cell_ends_a_charge_and_weakest_a_discharge() -> None:
 
 
 def test_backup_goes_below_the_floor_until_the_cells_stop_it() -> None:
-    outage = b.grid(voltage_v=0.0)
     low = {"soc_frac": 0.05, "capacity_ah": 50.0, **AS_NEW}
     bms = b.both(RICH_BMS, b.pack(soc_frac=0.05))
     assert limits(SITE, bms, **low).discharge_a[0] == 0.0
-    assert limits(SITE, b.both(bms, outage), **low).discharge_a[0] == pytest.approx(12.5)
-    islanded = b.both(bms, b.converter(state=ConverterState.ISLAND))
-    assert limits(SITE, islanded, **low).discharge_a[0] == pytest.approx(12.5)
-    cell = b.both(bms, outage, b.cell_v(2.80))
-    assert limits(SITE, cell, **low).discharge_a[0] == 0.0
-    # An unknown grid relaxes nothing.
-    assert limits(SITE, b.both(bms, b.grid(voltage_v=b.MISSING)), **low).discharge_a[0] == 0.0
+    assert limits(SITE, bms, grid_lost=True, **low).discharge_a[0] == pytest.approx(12.5)
+    cell = b.both(bms, b.cell_v(2.80))
+    assert limits(SITE, cell, grid_lost=True, **low).discharge_a[0] == 0.0
 
 
-@pytest.mark.parametrize(
-    ("reported", "low", "high"),
-    [
-        pytest.param(0.60, 0.10, 0.95, id="agree"),
-        pytest.param(0.68, 0.10, 0.95, id="8 points: not yet"),
-        pytest.param(0.70, 0.10, 0.90, id="10 points more: half of it off the top"),
-        pytest.param(0.72, 0.10, 0.83, id="12 points more: all of it off the top"),
-        pytest.param(0.40, 0.30, 0.95, id="20 points less: off the bottom"),
-    ],
-)
-def test_soc_disagreement_takes_the_tighter_opinion_on_each_side(
-    reported: float, low: float, high: float
-) -> None:
-    lim = limits(SITE, b.pack(soc_frac=reported), **AS_NEW)
-    assert (lim.soc_low_frac[0], lim.soc_high_frac[0]) == pytest.approx((low, high))
-
-
-@pytest.mark.parametrize(
-    ("sigma", "high"),
-    [
-        pytest.param(0.05, 0.85, id="known to 5 points: two sigma inside the window"),
-        pytest.param(0.051, 1.03, id="less certain: up to where the cells' voltage ends it"),
-    ],
-)
-def test_an_uncertain_pack_may_charge_until_its_voltage_says_full(
-    sigma: float, high: float
-) -> None:
-    estimate = {"soc_sigma_frac": sigma, "soh_sigma_frac": 0.0}
-    assert limits(SITE, **estimate).soc_high_frac[0] == pytest.approx(high)
-    full = b.both(RICH_BMS, b.cell_v(3.60))
-    assert limits(SITE, full, **estimate).charge_a[0] == 0.0
+def test_a_dead_meter_reading_alone_relaxes_nothing() -> None:
+    """Whether the grid is lost is for the gate to say, after its debounce."""
+    low = {"soc_frac": 0.05, "capacity_ah": 50.0, **AS_NEW}
+    dark = b.both(RICH_BMS, b.pack(soc_frac=0.05), b.grid(voltage_v=0.0))
+    assert limits(SITE, dark, **low).discharge_a[0] == 0.0
 
 
 NO_V, NO_T, NO_I = "voltage_unknown", "temperature_unknown", "current_unknown"
@@ -263,7 +247,8 @@ def test_unknown_inputs_and_bms_limits(
 
 def test_unknown_soc_allows_nothing() -> None:
     estimate = replace(b.make_estimate(SITE), soc_known=np.array([False]))
-    lim = envelope.limits(estimate, b.Bench(SITE).snapshot(RICH_BMS), SITE)
+    standing = Standing(grid_lost=False, discharge_ok=(True,))
+    lim = envelope.limits(estimate, b.Bench(SITE).snapshot(RICH_BMS), standing, SITE)
     assert (lim.charge_w[0], lim.discharge_w[0]) == (0.0, 0.0)
     assert lim.charge_reason == lim.discharge_reason == ("soc_unknown",)
 

@@ -59,6 +59,29 @@ def test_pack_that_stays_away_is_not_waited_for_longer_than_thirty_seconds() -> 
     assert bench.level("C33", 1) == 2, "unlatched: it was never there"
 
 
+def test_links_still_being_made_at_a_start_raise_nothing_for_ten_seconds() -> None:
+    """Nothing is closed and no power is allowed meanwhile; after that they are missing."""
+    bench = b.Bench(make_site(n_packs=1))
+    dark = b.both(
+        b.pack(**{name: b.MISSING for name in bench.snapshot().packs[0].__slots__[1:]}),
+        b.pack(link=Link.REFUSED),
+        b.converter(link=Link.REFUSED, power_w=b.MISSING, state=b.MISSING),
+    )
+    decision = bench.steps(10, dark, power_w=500.0)
+    assert decision.causes == ()
+    assert decision.mode is Mode.SELFTEST
+    assert (decision.low_w[0], decision.high_w[0]) == (0.0, 0.0)
+    decision = bench.step(dark)
+    assert {c.cause for c in decision.causes if c.level == 3} == {"C33b", "C35b"}
+
+
+def test_link_lost_in_the_first_ten_seconds_after_it_answered_counts_at_once() -> None:
+    bench = b.Bench(make_site(n_packs=1))
+    bench.steps(3)
+    lost = b.both(b.pack(link=Link.REFUSED), b.converter(link=Link.REFUSED))
+    assert {c.cause for c in bench.step(lost).causes} == {"C33b", "C35b"}
+
+
 @pytest.mark.parametrize(
     ("requests", "words"),
     [

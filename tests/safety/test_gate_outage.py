@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from ems.model import (
+    MISSING,
     Contactor,
     ContactorDemand,
     ConverterState,
     Link,
     Mode,
     RequestKind,
+    Standing,
 )
+from ems.safety import gate
 from ems.site import SiteKind
 from tests.builders import make_site
 from tests.safety import bench as b
@@ -92,6 +95,48 @@ def test_outage_may_burst_for_a_quarter_of_an_hour(seconds: int, level: int) -> 
     bench.steps(1 + seconds // 20, OUTAGE, dt_s=20.0)
     bench.steps(2, b.both(OUTAGE, b.pack(current_a=80.0)), dt_s=0.5)
     assert bench.level("C11") == level
+
+
+@pytest.mark.parametrize(
+    ("current_a", "level"),
+    [
+        pytest.param(80.0, 0, id="0.8 C: the load"),
+        pytest.param(96.4, 0, id="short of 1.05 x 1 C x 90 Ah + 2 A"),
+        pytest.param(119.1, 4, id="beyond 1.3 x 1 C x 90 Ah + 2 A: the fuse's business, and ours"),
+    ],
+)
+def test_direct_bus_takes_the_load_over_before_anyone_knows_of_the_outage(
+    current_a: float, level: int
+) -> None:
+    """The first snapshot shows the current; the grid counts as lost two samples later."""
+    bench = b.running(SiteKind.DIRECT_BUS, n_packs=2)
+    flowing = b.both(b.pack(0, current_a=current_a), b.pack(1, current_a=current_a))
+    bench.step(flowing)
+    assert not gate.standing(bench.state).grid_lost
+    assert bench.level("C11") == level
+    if level == 0:
+        dark = b.both(flowing, OUTAGE)
+        assert bench.steps(3, dark).mode is Mode.BACKUP
+        # Nor does it trip when the quarter of an hour of an ordinary outage is over.
+        bench.steps(50, dark, dt_s=20.0)
+        assert bench.level("C11") == 0
+
+
+@pytest.mark.parametrize(
+    ("mains", "mode"),
+    [
+        pytest.param(
+            b.grid(voltage_v=MISSING, frequency_hz=MISSING), Mode.BACKUP, id="meter silent"
+        ),
+        pytest.param(b.grid(), Mode.RUN, id="meter sees the mains: the shelf was told to rest"),
+    ],
+)
+def test_shelf_in_standby_beside_a_silent_meter_is_an_outage(mains, mode) -> None:
+    """A meter fed from the mains goes with them and cannot report the outage."""
+    bench = b.running(SiteKind.DIRECT_BUS, n_packs=2)
+    resting = b.converter(state=ConverterState.STANDBY)
+    flowing = b.both(b.pack(0, current_a=20.0), b.pack(1, current_a=20.0))
+    assert bench.steps(3, b.both(b.both(resting, flowing), mains)).mode is mode
 
 
 # Obedience of the converter.
@@ -218,3 +263,49 @@ def test_fresh_start_leaves_a_floating_direct_bus_closed() -> None:
     assert bench.steps(14).contactor == (HOLD, HOLD)
     bench.step(None, ARM)
     assert bench.step().mode is Mode.RUN, "strings found closed count as closed"
+
+
+# The verdict that the layers before the gate respect in the next cycle.
+
+
+def test_standing_before_the_first_cycle_restricts_and_relaxes_nothing() -> None:
+    site = make_site(n_packs=2)
+    assert gate.standing(gate.initial(site)) == Standing(False, (True, True))
+
+
+def test_standing_says_when_the_grid_is_lost_and_is_the_same_object_meanwhile() -> None:
+    bench = b.running(n_packs=2)
+    calm = gate.standing(bench.state)
+    assert calm == Standing(False, (True, True))
+    bench.step(OUTAGE)
+    assert gate.standing(bench.state) is calm, "one sample of two"
+    bench.step(OUTAGE)
+    lost = gate.standing(bench.state)
+    assert lost == Standing(True, (True, True))
+    bench.step(OUTAGE)
+    assert gate.standing(bench.state) is lost
+
+
+@pytest.mark.parametrize(
+    ("fault", "ok"),
+    [
+        pytest.param(b.pack(1, alarm_level=1.0), True, id="derated"),
+        pytest.param(b.temp_c(46.0, pack=1), True, id="charge stopped"),
+        pytest.param(b.pack(1, alarm_level=2.0), False, id="both directions stopped"),
+        pytest.param(b.pack(1, alarm_level=3.0), False, id="tripped"),
+    ],
+)
+def test_standing_names_packs_that_may_not_discharge(fault: b.Modify, ok: bool) -> None:
+    bench = b.running(n_packs=3)
+    bench.steps(6, fault)
+    assert gate.standing(bench.state).discharge_ok == (True, ok, True)
+
+
+def test_standing_judges_by_the_effects_of_an_outage_while_it_lasts() -> None:
+    """A refused converter link stops a pack (C35b), but only warns in an outage."""
+    bench = b.running()
+    refused = b.converter(link=Link.REFUSED)
+    bench.steps(2, refused)
+    assert gate.standing(bench.state).discharge_ok == (False,)
+    bench.steps(3, b.both(refused, OUTAGE))
+    assert gate.standing(bench.state) == Standing(True, (True,))

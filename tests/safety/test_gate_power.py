@@ -84,7 +84,7 @@ def test_one_odd_meter_sample_does_not_move_the_export_cap() -> None:
 def test_only_sheddable_loads_are_switched() -> None:
     bench = b.running()
     snapshot = bench.snapshot()
-    limits = b.envelope.limits(bench.estimate, snapshot, bench.site)
+    limits = b.envelope.limits(bench.estimate, snapshot, gate.standing(bench.state), bench.site)
     request = b.SetpointRequest(
         np.zeros(1), (False, False, True), b.Source.BACKUP, "shed", 0.0, 0.0, 1, 0.0
     )
@@ -98,3 +98,20 @@ def test_disarm_and_arm_again_need_no_slow_return() -> None:
     bench.steps(3)
     bench.step(None, ARM)
     assert bench.steps(4, power_w=700.0).power_w[0] == pytest.approx(700.0)
+
+
+def test_power_returns_slowly_after_a_trip_and_its_second_self_test() -> None:
+    """Only the first self-test, before anything was in service, leaves full power."""
+    bench = b.running()
+    bench.steps(2, b.cell_v(3.71))
+    assert bench.decision is not None
+    assert bench.decision.mode == "tripped"
+    bench.wait(60.0)
+    bench.step(None, b.ask(RequestKind.RESET, "C01"))
+    assert bench.steps(14).mode == "standby"
+    bench.step(None, ARM)
+    decision = bench.steps(5, power_w=1000.0)
+    rated_w = bench.site.converters[0].rated_discharge_w
+    assert decision.mode == "run"
+    assert decision.power_w[0] == pytest.approx(20 / 600 * rated_w, rel=0.06)
+    assert decision.pack_reason == ("slow_return",)

@@ -136,7 +136,7 @@ AGE_OF = {
 }
 
 
-AGEING = [c for c in cases(ages=True) if c.row.id != "C32b"]
+AGEING = [c for c in cases(ages=True) if c.row.id not in ("C32b", "C32c")]
 
 
 @pytest.mark.parametrize("case", AGEING, ids=str)
@@ -163,8 +163,54 @@ def test_values_stuck_behind_a_live_counter_act_by_charge(level: int, seconds: i
 def test_frozen_cells_alone_are_no_fault() -> None:
     """An LFP pack repeats its millivolts for minutes; the counter shows it lives."""
     bench = b.running()
-    bench.steps(130, b.pack(current_a=10.0))
-    assert (bench.level("C32"), bench.level("C32b")) == (0, 0)
+    moving = b.pack(current_a=5.5)
+    for soc in (0.60, 0.61):
+        bench.steps(200, b.both(moving, b.pack(soc_frac=soc)))
+    assert [bench.level(cause) for cause in ("C32", "C32b", "C32c")] == [0, 0, 0]
+
+
+def test_current_that_no_cell_answers_acts_by_the_change_it_hides() -> None:
+    """Half of 1 mOhm: 6 A are 3 mV, 12 A are 6 mV, 20 A are 10 mV."""
+
+    def after(seconds: int, current_a: float) -> int:
+        bench = b.running()
+        for i in range(seconds):  # SoC and current show that the pack lives
+            bench.step(b.pack(current_a=current_a, soc_frac=0.6 + 1e-4 * (i % 2)))
+        return bench.level("C32c")
+
+    assert [after(4, 30.0), after(5, 30.0)] == [0, 2]
+    assert [after(9, 30.0), after(10, 30.0), after(10, -30.0)] == [2, 3, 3]
+    assert [after(10, a) for a in (5.9, 6.0, 11.9, 12.0, 19.9, 20.0)] == [0, 1, 1, 2, 2, 3]
+
+
+def test_charge_that_no_cell_answers_acts_at_constant_current() -> None:
+    """Lower bound of the LFP plateau, 0.3 mV per 1 % of SoC: 3 mV are 10 Ah of 100 Ah."""
+    bench = b.running()
+    bench.step(b.both(b.pack(current_a=50.0), b.cell_v(3.28)))
+    levels = {}
+    for i in range(1, 77):  # 10 s at 50 A are 0.139 Ah; two such samples make five seconds
+        soc = 0.6 + 1e-4 * i
+        bench.step(b.both(b.pack(current_a=50.0, soc_frac=soc), b.cell_v(3.28)), dt_s=10.0)
+        levels[i] = bench.level("C32c")
+    assert (levels[72], levels[76]) == (0, 1)
+
+
+def test_one_cell_that_answers_is_enough() -> None:
+    bench = b.running()
+    for i in range(30):
+        amps = 30.0 * (1 + i % 2)
+        bench.step(b.both(b.pack(current_a=amps), b.cell_v(3.30 - 0.001 * (i % 2))))
+    assert bench.level("C32c") == 0
+
+
+def test_cells_sampled_before_the_current_are_not_frozen() -> None:
+    """A slow poll class shows the step late; only fresh cell samples are judged."""
+    bench = b.running()
+    old = bench.snapshot().cells
+    bench.steps(20, lambda s: replace(b.pack(current_a=50.0)(s), cells=old))
+    assert bench.level("C32c") == 0
+    bench.steps(2, b.both(b.pack(current_a=50.0), b.cell_v(3.25)))
+    assert bench.level("C32c") == 0
 
 
 def test_moving_cells_are_no_repetition() -> None:
