@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from datetime import date
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,9 @@ log_app = typer.Typer(no_args_is_help=True, help="Read and verify the interlock 
 app.add_typer(log_app, name="log")
 
 BAD, MISUSED = 1, 2
+FIRST_YEAR, LAST_YEAR = 1970, 2100
+LONGEST_H = 168.0
+"""A set-point or a notice lasts a week at most."""
 DEFAULT_SOCKET = Path("/run/secondlife-ems/door.sock")
 
 SiteArgument = Annotated[Path, typer.Argument(help="Site file (YAML).")]
@@ -31,6 +35,7 @@ SocketOption = Annotated[
     Path, typer.Option("--socket", envvar="EMS_DOOR", help="Operator door of the running EMS.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")]
+EndOption = Annotated[bool, typer.Option("--end", help="End the one in force instead.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; goes into the log.")]
 
 
@@ -48,20 +53,17 @@ class Language(StrEnum):
     ZH = "zh"
 
 
+def finite(value: float | None) -> float | None:
+    """The value of an option; NaN and infinity slip through the bounds of ranges."""
+    if value is not None and not isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number to work with")
+    return value
+
+
 def fail(message: object, code: int = BAD) -> typer.Exit:
     """Print an error without a traceback; raise the result."""
     typer.echo(str(message), err=True)
     return typer.Exit(code)
-
-
-def load(path: Path) -> Any:
-    """The compiled site, or exit 1 with every error in the file named."""
-    from ems.config import load_site  # noqa: PLC0415 - keeps --help and the door commands light
-
-    try:
-        return load_site(path)
-    except yamlfile.FileErrors as errors:
-        raise fail(errors) from None
 
 
 @app.command()
@@ -74,28 +76,23 @@ def run(
 
     Example: ems run /etc/secondlife-ems/site.yaml
     """
-    # The same process becomes the service, without the command line's own modules and
-    # without column tables for tracebacks: together some 4 MB of its 90.
-    command = [
-        sys.executable,
-        "-X",
-        "no_debug_ranges",
-        "-m",
-        "ems.service",
-        str(site),
-        "--socket",
-        str(socket),
-    ]
-    if data_dir is not None:
-        command += ["--data-dir", str(data_dir)]
+    from ems import handover, prepare  # noqa: PLC0415
+
+    try:
+        given = handover.write(prepare.prepare(site, data_dir))
+    except (yamlfile.FileErrors, ValueError, FileNotFoundError) as error:
+        raise fail(error) from None
+    # The same process becomes the service, without what it took to get here and without
+    # column tables for tracebacks: together some 14 MB of its 90.
+    python = (sys.executable, "-X", "no_debug_ranges", "-m", "ems.service")
     sys.stdout.flush()
-    os.execv(sys.executable, command)
+    os.execv(sys.executable, (*python, str(given), str(site), "--socket", str(socket)))
 
 
 @app.command()
 def demo(
     duration_s: Annotated[
-        float | None, typer.Option(min=10.0, help="End by itself after this long.")
+        float | None, typer.Option(min=10.0, callback=finite, help="End by itself after this long.")
     ] = None,
     site: Annotated[Path | None, typer.Option(help="Site to run instead of the demo's.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
@@ -116,29 +113,26 @@ def check(
 ) -> None:
     """Validate site files and judge what their numbers promise.
 
+    With --json one object: for each file ``ok``, ``errors`` and ``findings``.
+
     Example: ems check configs/sites/*.yaml
     """
     from ems import check as checks  # noqa: PLC0415
 
-    results: dict[str, list[dict[str, str]]] = {}
-    bad = False
-    for path in sites:
-        try:
-            results[str(path)] = checks.report(path, date.today())  # noqa: DTZ011 - a duty date
-        except yamlfile.FileErrors as errors:
-            results[str(path)] = [
-                {"severity": "error", "text": str(error)} for error in errors.errors
-            ]
-        bad |= any(finding["severity"] == "error" for finding in results[str(path)])
+    results = {
+        str(path): checks.report(path, date.today())  # noqa: DTZ011 - a duty date
+        for path in sites
+    }
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False, indent=2))
-    else:
-        for name, findings in results.items():
-            for finding in findings:
-                typer.echo(f"{finding['severity']}: {finding['text']}")
-            wrong = sum(f["severity"] == "error" for f in findings)
-            typer.echo(f"{name}: {'ok' if not wrong else f'{wrong} error(s)'}")
-    raise typer.Exit(BAD if bad else 0)
+    for name, found in () if as_json else results.items():
+        lines = [("error", e["text"]) for e in found["errors"]]
+        lines += [(f["severity"], f["text"]) for f in found["findings"]]
+        for severity, text in lines:
+            typer.echo(f"{severity}: {text}")
+        wrong = sum(severity == "error" for severity, _ in lines)
+        typer.echo(f"{name}: {'ok' if found['ok'] else f'{wrong} error(s)'}")
+    raise typer.Exit(0 if all(found["ok"] for found in results.values()) else BAD)
 
 
 @app.command()
@@ -148,10 +142,12 @@ def simulate(
     pv_csv: Annotated[Path | None, typer.Option("--pv", help="PV CSV.")] = None,
     events: Annotated[Path | None, typer.Option(help="Events CSV.")] = None,
     start: Annotated[str, typer.Option(help="Local date, YYYY-MM-DD.")] = "",
-    days: Annotated[float, typer.Option(min=0.01, help="Length of the run.")] = 1.0,
-    record_s: Annotated[float, typer.Option(min=0.25, help="Seconds a recorded row.")] = 60.0,
+    days: Annotated[float, typer.Option(min=0.01, max=3660.0, help="Length of the run.")] = 1.0,
+    record_s: Annotated[
+        float, typer.Option(min=0.25, max=86_400.0, help="Seconds a recorded row.")
+    ] = 60.0,
     protection: Annotated[Switch, typer.Option(help="The simulated BMS's own.")] = Switch.ON,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     list_events: Annotated[bool, typer.Option("--list-events", help="And exit.")] = False,
     as_json: JsonOption = False,
@@ -161,7 +157,9 @@ def simulate(
     Example: ems simulate configs/sites/peak-shaving.yaml --load load.csv.gz
     --start 2018-03-01 --days 30 --seed 1 --out out
     """
+    from ems.config import load_site  # noqa: PLC0415 - keeps --help and the door commands light
     from sim import faults, runner  # noqa: PLC0415
+    from sim.csvfile import InputError  # noqa: PLC0415
 
     if list_events:
         for name, description in sorted(faults.EVENTS.items()):
@@ -170,27 +168,37 @@ def simulate(
     if site is None or not start:
         raise fail("a site file and --start are needed", MISUSED)
     try:
-        start_date = date.fromisoformat(start)
-    except ValueError:
-        raise fail(f"--start {start!r} is not a date like 2018-03-01", MISUSED) from None
-    job = runner.Job(
-        site_file=site,
-        site=load(site),
-        load_csv=load_csv,
-        pv_csv=pv_csv,
-        events_csv=events,
-        start=start_date,
-        days=days,
-        record_s=record_s,
-        protection=protection is Switch.ON,
-        seed=seed,
-        out=out,
-    )
-    try:
-        summary = runner.simulate(job, progress=sys.stderr.isatty())
-    except (ValueError, OSError) as error:
+        summary = runner.simulate(
+            runner.Job(
+                site_file=site,
+                site=load_site(site),
+                load_csv=load_csv,
+                pv_csv=pv_csv,
+                events_csv=events,
+                start=_start_date(start),
+                days=days,
+                record_s=record_s,
+                protection=protection is Switch.ON,
+                seed=seed,
+                out=out,
+            ),
+            progress=sys.stderr.isatty(),
+        )
+    except (InputError, yamlfile.FileErrors) as error:
+        raise fail(error, MISUSED) from None
+    except OSError as error:
         raise fail(error) from None
     typer.echo(json.dumps(summary, indent=2) if as_json else runner.in_words(summary))
+
+
+def _start_date(text: str) -> date:
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise fail(f"--start {text!r} is not a date like 2018-03-01", MISUSED) from None
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise fail(f"--start {text}: the year must be {FIRST_YEAR} to {LAST_YEAR}", MISUSED)
+    return found
 
 
 @app.command()
@@ -254,6 +262,8 @@ def _request(socket: Path, kind: RequestKind, **fields: Any) -> None:
     if not answer["ok"]:
         raise fail(f"refused: {answer['error']}")
     typer.echo(f"granted ({answer['actor']}, {answer['id']})")
+    if note := answer.get("note"):
+        typer.echo(f"but {note}", err=True)
 
 
 @app.command()
@@ -282,39 +292,57 @@ def disarm(reason: ReasonOption, socket: SocketOption = DEFAULT_SOCKET) -> None:
 
 @app.command(context_settings={"ignore_unknown_options": True})  # -5 is a power
 def setpoint(
-    power_kw: Annotated[float, typer.Argument(help="Discharge +, charge −.")],
     reason: ReasonOption,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Then back to the plan.")] = 15.0,
+    power_kw: Annotated[
+        float | None, typer.Argument(callback=finite, help="Discharge +, charge −.")
+    ] = None,
+    minutes: Annotated[
+        float,
+        typer.Option(min=0.1, max=LONGEST_H * 60.0, callback=finite, help="Then back to the plan."),
+    ] = 15.0,
+    end: EndOption = False,
     socket: SocketOption = DEFAULT_SOCKET,
 ) -> None:
-    """Hold a battery power for a while.  Example: ems setpoint 20 --minutes 30 -m "test" """
+    """Hold a battery power for a while, or end that early.
+
+    Example: ems setpoint 20 --minutes 30 -m "test"; ems setpoint --end -m "test done"
+    """
+    value = _order(power_kw, end, "a power in kW")
+    duration_s = 0.0 if end else minutes * 60.0
     _request(
-        socket,
-        RequestKind.SETPOINT,
-        reason=reason,
-        value=power_kw * 1000.0,
-        duration_s=minutes * 60.0,
+        socket, RequestKind.SETPOINT, reason=reason, value=value * 1000.0, duration_s=duration_s
     )
 
 
 @app.command()
 def notice(
-    hours: Annotated[float, typer.Argument(min=0.0, help="Extra hours of reserve to keep.")],
     reason: ReasonOption,
-    for_hours: Annotated[float, typer.Option(min=0.1, help="How long.")] = 24.0,
+    hours: Annotated[
+        float | None,
+        typer.Argument(
+            min=0.0, max=LONGEST_H, callback=finite, help="Extra hours of reserve to keep."
+        ),
+    ] = None,
+    for_hours: Annotated[
+        float, typer.Option(min=0.1, max=LONGEST_H, callback=finite, help="How long.")
+    ] = 24.0,
+    end: EndOption = False,
     socket: SocketOption = DEFAULT_SOCKET,
 ) -> None:
-    """Raise the reserve ahead of a storm or a planned outage.
+    """Raise the reserve ahead of a storm or a planned outage, or end that early.
 
-    Example: ems notice 4 --for-hours 24 -m "typhoon warning"
+    Example: ems notice 4 --for-hours 24 -m "typhoon warning"; ems notice --end -m "it passed"
     """
-    _request(
-        socket,
-        RequestKind.NOTICE,
-        reason=reason,
-        value=hours,
-        duration_s=for_hours * 3600.0,
-    )
+    value = _order(hours, end, "hours of reserve")
+    duration_s = 0.0 if end else for_hours * 3600.0
+    _request(socket, RequestKind.NOTICE, reason=reason, value=value, duration_s=duration_s)
+
+
+def _order(value: float | None, end: bool, what: str) -> float:
+    """The value of an order; an order that ends one has none."""
+    if end is (value is not None):
+        raise fail(f"either {what} or --end", MISUSED)
+    return value or 0.0
 
 
 def _existing(path: Path) -> Path:
@@ -358,6 +386,8 @@ def log_show(
     Example: ems log show /var/lib/secondlife-ems/log --lang zh
     """
     from ems.journal import show  # noqa: PLC0415
+    from ems.safety.table import ROWS  # noqa: PLC0415
 
-    for line in show.lines(_existing(path), language.value):
+    names = {row.id: row.zh for row in ROWS}
+    for line in show.lines(_existing(path), language.value, names=names):
         typer.echo(line)

@@ -145,10 +145,10 @@ class BmsBank:
         self._sensor_error_c = rng.normal(0.0, 0.2, self._sensors.size)
 
     def sample(self, now_s: float, dt_s: float, current_a: list[float], effects: Effects) -> None:
-        """Measure, count, alarm and protect at the end of a step."""
+        """Measure, count, alarm and protect at the end of a step with these pack currents."""
         cells = self._cells
-        true_v = cells.emf_v()
-        true_v -= np.array(current_a).take(cells.pack_of_cell) * cells.r0_ohm
+        drop_v = cells.current_a * cells.r0_ohm
+        true_v = np.subtract(cells.emf_v, drop_v, out=drop_v)
         lows = np.minimum.reduceat(true_v, cells.start).tolist()
         highs = np.maximum.reduceat(true_v, cells.start).tolist()
         packs_v = cells.by_pack(true_v).tolist()

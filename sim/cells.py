@@ -34,7 +34,8 @@ class CellBank:
     """State of all cells and how a step changes it.
 
     Public arrays have shape ``(n_cells,)`` and are the truth, not a measurement:
-    ``soc_frac``, ``v1_v``, ``v2_v``, ``temp_c``, ``capacity_ah``, ``r0_ohm``, ``ocv_v``.
+    ``soc_frac``, ``v1_v``, ``v2_v``, ``temp_c``, ``capacity_ah``, ``r0_ohm``, ``ocv_v``, and
+    ``emf_v``, the voltage behind R0: OCV minus both RC voltages.
     """
 
     def __init__(
@@ -87,7 +88,10 @@ class CellBank:
         """Added by a fault (internal short), A."""
         self.extra_heat_w = np.zeros(n)
         """Added by a fault (fan failure, fire next door), W."""
-        self.heat_w = np.zeros(n)
+        self.disturbed = False
+        """Whether a fault has added anything; adding nothing to every cell costs time too."""
+        self.current_a = np.zeros(n)
+        """Of the last step, A."""
         self._dt_s = 0.0
         self._resistance_age_s = 0.0
         self.r0_ohm = self._r25
@@ -122,12 +126,6 @@ class CellBank:
         drawn_ah = weakest_ah * (1.0 - np.array([t.soc_start_frac for t in truths]))
         return np.asarray(1.0 - np.repeat(drawn_ah, counts) / self.capacity_ah)
 
-    def emf_v(self) -> FloatArray:
-        """Voltage of each cell behind R0: OCV minus both RC voltages, V."""
-        emf_v: FloatArray = self.ocv_v - self.v1_v
-        emf_v -= self.v2_v
-        return emf_v
-
     def by_pack(self, values: FloatArray) -> FloatArray:
         """Sum over each pack's cells, shape ``(n_packs,)``."""
         return np.asarray(np.add.reduceat(values, self.start))
@@ -136,7 +134,7 @@ class CellBank:
         """One step at constant pack currents; returns the energy turned into heat, J."""
         if dt_s != self._dt_s:
             self._set_step(dt_s)
-        current_a = pack_current_a.take(self.pack_of_cell)
+        current_a = self.current_a = pack_current_a.take(self.pack_of_cell)
         heat_w = current_a * current_a
         heat_w *= self.r0_ohm
         pair_w = self.v1_v * self.v1_v
@@ -145,24 +143,27 @@ class CellBank:
         np.multiply(self.v2_v, self.v2_v, out=pair_w)
         pair_w *= self._g2_s
         heat_w += pair_w
-        self.heat_w = heat_w
         heat_j = float(heat_w.sum()) * dt_s
 
         drawn_a = current_a + self.leak_a
-        drawn_a += self.extra_leak_a
+        if self.disturbed:
+            drawn_a += self.extra_leak_a
         drawn_a *= self._frac_per_a
         self.soc_frac -= drawn_a
+        rise_v = np.multiply(current_a, self._gain1_ohm, out=pair_w)
         self.v1_v *= self._keep1
-        self.v1_v += current_a * self._gain1_ohm
+        self.v1_v += rise_v
+        np.multiply(current_a, self._gain2_ohm, out=rise_v)
         self.v2_v *= self._keep2
-        self.v2_v += current_a * self._gain2_ohm
+        self.v2_v += rise_v
 
-        warming_w = heat_w + self.extra_heat_w
-        cooling_w = self.temp_c - ambient_c
+        if self.disturbed:
+            heat_w += self.extra_heat_w
+        cooling_w = np.subtract(self.temp_c, ambient_c, out=rise_v)
         cooling_w *= self._cooling_w_per_k
-        warming_w -= cooling_w
-        warming_w *= self._k_per_w
-        self.temp_c += warming_w
+        heat_w -= cooling_w
+        heat_w *= self._k_per_w
+        self.temp_c += heat_w
 
         self._resistance_age_s += dt_s
         if self._resistance_age_s >= RESISTANCE_PERIOD_S:
@@ -172,7 +173,8 @@ class CellBank:
 
     def leak_w(self) -> float:
         """Power lost inside the cells by self-discharge and shorts, W."""
-        return float(self.ocv_v @ (self.leak_a + self.extra_leak_a))
+        leak_a = self.leak_a + self.extra_leak_a if self.disturbed else self.leak_a
+        return float(self.ocv_v @ leak_a)
 
     def stored_j(self) -> float:
         """Energy in the cells, J: capacity times the integral of OCV over SoC, plus RC pairs.
@@ -187,6 +189,8 @@ class CellBank:
 
     def _refresh_ocv(self) -> None:
         self.ocv_v = ocv.ocv_v_in_row(self._ocv_row, self.soc_frac + self._shift_frac)
+        self.emf_v = self.ocv_v - self.v1_v
+        self.emf_v -= self.v2_v
 
     def _refresh_resistance(self) -> None:
         self._resistance_age_s = 0.0

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from math import ceil, log10
 from typing import Final
 
+from ems.drivers.channels import channels
 from ems.drivers.device import CompiledDevice
-from ems.drivers.roles import channels, compile_site
+from ems.drivers.roles import compile_site
 from ems.model import Contactor
 from ems.site import Site
 from sim.plant import Plant

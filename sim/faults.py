@@ -14,25 +14,38 @@ class Kind:
     description: str
     target: str
     """``pack``, ``converter`` or ``site``: whose id may be the target."""
+    low: float = -inf
+    """Smallest and largest value that means something."""
+    high: float = inf
 
 
 KINDS: Final = {
-    "grid_outage": Kind("The grid is lost for the duration.", "site"),
+    "grid_outage": Kind(
+        "The grid is lost; with value 1 the site meter, fed by it, falls silent too.",
+        "site",
+        0.0,
+        1.0,
+    ),
     "pack_lost": Kind("The BMS refuses connections; the pack itself works on.", "pack"),
     "telemetry_gap": Kind("No device answers or takes a command.", "site"),
     "price_noise": Kind(
-        "Prices reach the planner with an error; the plant is not touched.", "site"
+        "Prices reach the planner wrong by up to the share value; the plant is not touched.",
+        "site",
+        0.0,
+        1.0,
     ),
     "cell_short": Kind(
-        "Self-discharge of the tired group jumps by value A (0: rated Ah / 50).", "pack"
+        "Self-discharge of the tired group jumps by value A (0: rated Ah / 50).", "pack", 0.0, 1e4
     ),
     "sensor_stuck": Kind(
-        "The BMS repeats its last frame; with value 1 its heartbeat still counts.", "pack"
+        "The BMS repeats its last frame; with value 1 its heartbeat still counts.", "pack", 0.0, 1.0
     ),
     "cell_voltage_offset": Kind(
-        "The first reported cell reads value V too high (0: +0.1 V).", "pack"
+        "The first reported cell reads value V too high (0: +0.1 V).", "pack", -5.0, 5.0
     ),
-    "temp_sensor_fail": Kind("Temperature sensor number value reads −273 °C.", "pack"),
+    "temp_sensor_fail": Kind(
+        "Temperature sensor number value reads −273 °C.", "pack", 0.0, 1_000.0
+    ),
     "bms_soc_reset": Kind("The BMS suddenly reports 100 % SoC and counts on from there.", "pack"),
     "pcs_ignore": Kind("The converter keeps its power and ignores its set-point.", "converter"),
     "pcs_wrong_sign": Kind("The PCS charges when told to discharge and back.", "converter"),
@@ -40,9 +53,13 @@ KINDS: Final = {
     "pcs_lost": Kind("The converter refuses connections; its own timeout acts.", "converter"),
     "meter_lost": Kind("The site meter refuses connections.", "site"),
     "contactor_weld": Kind("The contactor stays closed when told to open.", "pack"),
-    "ambient_step": Kind("Ambient temperature changes by value °C (cold snap: negative).", "site"),
-    "overheat": Kind("Each cell is heated with value W in addition (0: 20 W).", "pack"),
-    "load_step": Kind("The site load changes by value W.", "site"),
+    "ambient_step": Kind(
+        "Ambient temperature changes by value °C (cold snap: negative).", "site", -80.0, 80.0
+    ),
+    "overheat": Kind(
+        "Each cell is heated with value W in addition (0: 20 W).", "pack", 0.0, 1_000.0
+    ),
+    "load_step": Kind("The site load changes by value W.", "site", -1e9, 1e9),
 }
 EVENTS: Final = {name: kind.description for name, kind in KINDS.items()}
 """Event name -> one-line description."""
@@ -112,6 +129,9 @@ class FaultBoard:
             raise ValueError(f"unknown event {event!r}{hint}")
         if not (0.0 <= duration_s < inf and abs(value) < inf):
             raise ValueError(f"{event}: duration {duration_s} s or value {value} is not usable")
+        kind = KINDS[event]
+        if not kind.low <= value <= kind.high:
+            raise ValueError(f"{event}: value {value:g} is outside {kind.low:g} to {kind.high:g}")
         indices = self._indices(event, target)
         end_s = now_s + duration_s if duration_s > 0.0 else inf
         self._active += [Fault(event, index, end_s, value) for index in indices]
@@ -126,6 +146,8 @@ class FaultBoard:
     def _indices(self, event: str, target: str) -> list[int]:
         ids = self._ids[KINDS[event].target]
         if not ids:
+            if target not in ("", "*"):
+                raise ValueError(f"{event} concerns the whole site: target {target!r} must be *")
             return [-1]
         if target in ("", "*"):
             return list(range(len(ids)))
@@ -152,7 +174,7 @@ class FaultBoard:
         self.effects = Effects(
             grid_out=bool(which("grid_outage")),
             silent=bool(which("telemetry_gap")),
-            meter_lost=bool(which("meter_lost")),
+            meter_lost=bool(which("meter_lost")) or total("grid_outage") > 0.0,
             ambient_step_c=total("ambient_step"),
             load_step_w=total("load_step"),
             packs_lost=which("pack_lost"),

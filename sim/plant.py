@@ -98,6 +98,8 @@ class Plant:
         self._wiring_ohm = np.array(
             [WIRING_SHARE * p.series_cells * p.group_resistance_ohm for p in site.packs]
         )
+        self._r0_seen_ohm = np.zeros(0)
+        self._pack_ohm: list[float] = []
         self._wiring_each_ohm: list[float] = self._wiring_ohm.tolist()
         self._windows: list[Window] = [WINDOW[p.chemistry] for p in site.packs]
         self._charging_a = [-0.02 * p.rated_ah for p in site.packs]
@@ -256,8 +258,8 @@ class Plant:
         for k, switch in enumerate(self._switches):
             switch.advance(dt_s, k in welded)
         closed = [switch.state is CLOSED for switch in self._switches]
-        emf_v = self.cells.by_pack(self.cells.emf_v()).tolist()
-        resistance_ohm = (self.cells.r0_by_pack_ohm + self._wiring_ohm).tolist()
+        emf_v = self.cells.by_pack(self.cells.emf_v).tolist()
+        resistance_ohm = self._resistance_ohm()
         load_w, pv_w = self.site.sim.load_w, 0.0
         if self._traces is not None:
             load_w, pv_w = self._traces.load_w(now_s), self._traces.pv_w(now_s)
@@ -275,6 +277,13 @@ class Plant:
         self._hash.update(currents.tobytes())
         lows, highs, *_ = self._bms.extremes
         self._hash.update(struct.pack("<3d", flow.grid_w, min(lows), max(highs)))
+
+    def _resistance_ohm(self) -> list[float]:
+        """Of each pack with its wiring, Ohm; new only when the cells have new ones."""
+        if self.cells.r0_by_pack_ohm is not self._r0_seen_ohm:
+            self._r0_seen_ohm = self.cells.r0_by_pack_ohm
+            self._pack_ohm = (self._r0_seen_ohm + self._wiring_ohm).tolist()
+        return self._pack_ohm
 
     def _book(
         self, flow: Flow, emf_v: list[float], resistance_ohm: list[float], dt_s: float
@@ -327,6 +336,7 @@ class Plant:
     def _apply_cell_faults(self) -> None:
         """Write shorts and extra heat of the active faults into the cells."""
         effects, cells = self.faults.effects, self.cells
+        cells.disturbed = bool(effects.leak_a or effects.heat_w)
         cells.extra_leak_a[:] = 0.0
         for k, leak_a in effects.leak_a.items():
             rated_a = SHORT_C_RATE * self.site.packs[k].rated_ah

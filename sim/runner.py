@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from datetime import time as day_time
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ems.sinks import JournalSink
 from ems.site import Site
 from sim import events as event_files
 from sim import settle
+from sim.csvfile import InputError
 from sim.io import SimIO
 from sim.lockstep import LockstepPlanner
 from sim.plant import Plant
@@ -60,28 +61,32 @@ def simulate(job: Job, progress: bool = False) -> dict[str, Any]:
     """Run the job; returns the summary that is also written to ``summary.json``.
 
     Raises:
-        ValueError: a trace or events file is unusable, each problem with file and line.
-        OSError: a file cannot be read or written.
+        InputError: an input is unusable, each problem with file and line; nothing is written.
+        FileErrors: the tariff of the site is unusable; nothing is written.
+        OSError: a result cannot be written.
     """
     started_s = time.perf_counter()
     site = job.site
     zone = ZoneInfo(site.timezone)
     start_utc = datetime.combine(job.start, day_time(), zone).astimezone(ZoneInfo("UTC"))
+    length_s = job.days * 86_400.0
     traces = None
     if job.load_csv is not None:
         traces = Traces.read(job.load_csv, job.pv_csv, site, job.start, job.days)
+    elif job.pv_csv is not None:
+        raise InputError(f"{job.pv_csv}: --pv needs --load; the load file sets the time span")
     plant_events: tuple[event_files.Event, ...] = ()
     if job.events_csv is not None:
-        plant_events = event_files.read(job.events_csv, start_utc, site)
+        plant_events = event_files.read(job.events_csv, start_utc, length_s, site)
+    tariff = load_tariff(site.grid.tariff)
+    _make_room(job.out)
 
-    job.out.mkdir(parents=True, exist_ok=True)
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
     clock = VirtualClock(loop, start_utc)
     plant = Plant(site, job.seed, traces, job.protection)
     recorder = Recorder(site, plant, job.out / "timeseries.csv", job.record_s)
     account = settle.Account(site, plant)
-    _clear_log(job.out / "log")
     journal = Journal(
         job.out / "log",
         site.id,
@@ -90,11 +95,10 @@ def simulate(job: Job, progress: bool = False) -> dict[str, Any]:
         table_sha256(),
         boot_id=f"sim-{job.seed}",
     )
-    noise = [e for e in plant_events if e.name == "price_noise"]
-    planner = LockstepPlanner(job.site_file, job.seed, _noise_arguments(noise, job.seed))
+    noise = _noise_arguments(plant_events, start_utc, length_s, job.seed)
+    planner = LockstepPlanner(job.site_file, job.seed, noise)
     windows = traces.history(HISTORY_DAYS) if traces is not None else []
     keeper = PlanKeeper(planner, WindowHistory(site.grid.demand_window_s, windows=windows))
-    tariff = load_tariff(site.grid.tariff)
     daemon = Daemon(
         site,
         tariff,
@@ -104,7 +108,7 @@ def simulate(job: Job, progress: bool = False) -> dict[str, Any]:
         (recorder, account, JournalSink(journal, site)),
         cycle.initial(site),
     )
-    schedule = _Schedule(daemon, plant, plant_events, job.days * 86_400.0)
+    schedule = _Schedule(daemon, plant, plant_events, length_s)
     try:
         run_virtual(loop, _main(daemon, schedule, progress))
     finally:
@@ -127,24 +131,31 @@ def simulate(job: Job, progress: bool = False) -> dict[str, Any]:
     return summary
 
 
-def _clear_log(folder: Path) -> None:
-    """Remove the log of an earlier simulation; anything else in its place is refused.
+def _make_room(out: Path) -> None:
+    """A folder without the log of an earlier simulation; anything else in its place is refused.
 
     Raises:
-        ValueError: the folder holds something that a simulation did not write.
+        InputError: no folder can be had there, or it holds what a simulation did not write.
     """
-    if not folder.exists():
-        return
-    first = folder / "interlock-000001.jsonl"
+    folder = out / "log"
+    if folder.exists() and not _is_ours(folder):
+        raise InputError(f"{folder} is not the log of a simulation; choose another --out")
     try:
-        with first.open(encoding="utf-8") as file:
+        out.mkdir(parents=True, exist_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"--out {out}: cannot be written: {reason}") from None
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        with (folder / "interlock-000001.jsonl").open(encoding="utf-8") as file:
             record = json.loads(file.readline())
-        ours = record["data"]["software"] == SOFTWARE
+        return bool(record["data"]["software"] == SOFTWARE)
     except (OSError, ValueError, KeyError, TypeError):
-        ours = False
-    if not ours:
-        raise ValueError(f"{folder} is not the log of a simulation; choose another --out")
-    shutil.rmtree(folder)
+        return False
 
 
 class _Schedule:
@@ -198,11 +209,17 @@ async def _main(daemon: Daemon, schedule: _Schedule, progress: bool) -> None:
         bar.update(shown, completed=schedule.duration_s)
 
 
-def _noise_arguments(noise: list[event_files.Event], seed: int) -> tuple[str, ...]:
-    """The planner sees prices off by a seeded relative error of the largest event value."""
-    if not noise:
-        return ()
-    return ("--price-noise", str(max(event.value for event in noise)), "--seed", str(seed))
+def _noise_arguments(
+    events: tuple[event_files.Event, ...], start_utc: datetime, length_s: float, seed: int
+) -> tuple[str, ...]:
+    """What tells the planner process when its prices are wrong, and by how much."""
+    arguments: list[str] = []
+    for event in events:
+        if event.name == "price_noise":
+            end_s = event.at_s + event.duration_s if event.duration_s > 0.0 else length_s
+            bounds = (start_utc + timedelta(seconds=at_s) for at_s in (event.at_s, end_s))
+            arguments += ["--price-noise", str(event.value), *(at.isoformat() for at in bounds)]
+    return (*arguments, "--seed", str(seed)) if arguments else ()
 
 
 def _sha256(path: Path) -> str:

@@ -27,7 +27,7 @@ class Servers:
             calls :meth:`refresh`.
 
     Raises:
-        ems.drivers.device.ProfileMisfit: site file and profiles do not fit.
+        ems.drivers.compiler.ProfileMisfit: site file and profiles do not fit.
     """
 
     def __init__(self, site: Site, plant: Plant) -> None:

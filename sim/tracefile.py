@@ -1,23 +1,27 @@
 """Reading one CSV of a regular time series into columns on a UTC grid."""
 
-import csv
-import gzip
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
-from math import isfinite
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
-VALUES: Final = ("load_kw", "pv_kw", "pv_kw_per_kwp")
+from sim.csvfile import InputError, Table, read_number, read_table, read_time, shown
+
+RANGES: Final = {
+    "load_kw": (-1e6, 1e6),
+    "pv_kw": (-1e3, 1e6),
+    "pv_kw_per_kwp": (-0.1, 2.0),
+}
+"""Beyond these a value is W for kW, a percentage or a meter's "missing", not a power."""
+PV: Final = ("pv_kw", "pv_kw_per_kwp")
 TIMES: Final = ("local_time", "timestamp_utc")
-
-
-class TraceError(ValueError):
-    """A trace that cannot be used: file, line, what was found, what would be right."""
+STEP_S: Final = (1.0, 86_400.0)
+SPARSE: Final = 20
+"""A file that covers this many times more steps than it has lines has a mistyped date."""
 
 
 @dataclass(slots=True)
@@ -73,51 +77,66 @@ class Column:
         return int((local.hour * 3600 + local.minute * 60 + local.second) // self.step_s)
 
 
-def read_columns(path: Path, zone: ZoneInfo, required: str | None) -> dict[str, Column]:
-    """Known value columns of a CSV on a common regular grid.
+def read_columns(
+    path: Path, zone: ZoneInfo, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, Column]:
+    """Wanted value columns of a CSV on a common regular grid, those that it has.
 
     Args:
         path: ``.csv`` or ``.csv.gz``.
         zone: Zone of the wall clock in ``local_time``.
-        required: Column that must be there.
+        required: Names out of ``RANGES``, of which one at least must be there.
+        optional: Further names to read where they are there.
 
     Raises:
-        TraceError: missing columns, unreadable cells, times that do not rise or do not
+        InputError: missing columns, unreadable cells, times that do not rise or do not
             fit one step; names file and line.
     """
-    with _open(path) as stream:
-        reader = csv.reader(stream)
-        header = next(reader, None)
-        if header is None:
-            raise TraceError(f"{path}:1: the file is empty; expected a header line")
-        time_name = next((n for n in TIMES if n in header), None)
-        if time_name is None:
-            raise TraceError(f"{path}:1: no column timestamp_utc or local_time, found {header}")
-        if required is not None and required not in header:
-            raise TraceError(f"{path}:1: no column {required}, found {header}")
-        names: list[str] = [n for n in VALUES if n in header]
-        places = [header.index(n) for n in names]
-        time_place = header.index(time_name)
-        times: list[datetime] = []
-        rows: list[list[float | None]] = []
-        for row in reader:
-            if not row:
-                continue
-            where = f"{path}:{reader.line_num}"
-            if len(row) != len(header):
-                raise TraceError(f"{where}: {len(row)} fields, the header has {len(header)}")
-            at = _time(row[time_place], time_name, zone, where)
-            if times and at <= times[-1]:
-                raise TraceError(f"{where}: {row[time_place]} does not come after the line before")
-            times.append(at)
-            rows.append([_number(row[p], n, where) for p, n in zip(places, names, strict=True)])
+    table = read_table(path)
+    names = _names(table, required, optional)
+    time_name = next((n for n in TIMES if n in table.names), None)
+    if time_name is None:
+        raise table.lacks(TIMES)
+    clock = zone if time_name == "local_time" else ZoneInfo("UTC")
+    time_place = table.names.index(time_name)
+    places = [(table.names.index(n), n) for n in names]
+    lines: list[int] = []
+    times: list[datetime] = []
+    rows: list[list[float | None]] = []
+    for line, row in table.rows:
+        where = table.check(line, row)
+        try:
+            at = read_time(row[time_place], clock, times[-1] if times else None)
+        except ValueError as error:
+            raise InputError(f"{where}: {time_name} {error}") from None
+        if times and at <= times[-1]:
+            raise InputError(
+                f"{where}: {shown(row[time_place])!r} does not come after the line before; "
+                f"times must rise (read in {clock.key}, with its summer time if it has one)"
+            )
+        lines.append(line)
+        times.append(at)
+        rows.append([_number(row[place], name, where) for place, name in places])
     if len(times) < 2:
-        raise TraceError(f"{path}: {len(times)} data lines; at least 2 are needed")
-    return _on_grid(path, times, rows, names, zone)
+        raise InputError(f"{path}: {len(times)} data lines; at least 2 are needed")
+    return _on_grid(path, lines, times, rows, names, zone)
+
+
+def _names(table: Table, required: tuple[str, ...], optional: tuple[str, ...]) -> list[str]:
+    """The wanted columns that are there; a misspelt PV column is an error, not an absent one."""
+    names = [n for n in (*required, *optional) if n in table.names]
+    if not set(names) & set(required):
+        raise table.lacks(required)
+    if set(optional) & set(PV) and not set(names) & set(PV):
+        odd = next((n for n in table.names if n.startswith("pv")), None)
+        if odd is not None:
+            raise table.error(f"unknown column {odd!r}; expected {' or '.join(PV)}")
+    return names
 
 
 def _on_grid(
     path: Path,
+    lines: list[int],
     times: list[datetime],
     rows: list[list[float | None]],
     names: list[str],
@@ -126,52 +145,49 @@ def _on_grid(
     offsets_s = [(t - times[0]).total_seconds() for t in times]
     steps = Counter(b - a for a, b in pairwise(offsets_s))
     step_s = steps.most_common(1)[0][0]
+    if not STEP_S[0] <= step_s <= STEP_S[1]:
+        raise InputError(f"{path}: a step of {step_s:g} s; 1 s to 1 day are expected")
     count = round(offsets_s[-1] / step_s) + 1
+    if count > SPARSE * (len(times) + SPARSE):
+        raise InputError(
+            f"{path}: {len(times)} lines of {step_s:g} s reach from {times[0].date()} to "
+            f"{times[-1].date()}; is a date mistyped?"
+        )
     grid: list[list[float | None]] = [[None] * count for _ in names]
-    for line, (offset_s, row) in enumerate(zip(offsets_s, rows, strict=True), start=2):
+    for line, offset_s, row in zip(lines, offsets_s, rows, strict=True):
         index = round(offset_s / step_s)
         if abs(index * step_s - offset_s) > 1.0:
-            raise TraceError(
-                f"{path}:{line}: {times[line - 2].isoformat()} does not fit the step of "
+            at = (times[0] + timedelta(seconds=offset_s)).astimezone(zone)
+            raise InputError(
+                f"{path}:{line}: {at.isoformat()} does not fit the step of "
                 f"{step_s:g} s that most lines have"
             )
         for column, value in zip(grid, row, strict=True):
             column[index] = value
     for name, column in zip(names, grid, strict=True):
-        if all(v is None for v in column):
-            raise TraceError(f"{path}: column {name} holds no number")
+        known = [v for v in column if v is not None]
+        if not known:
+            raise InputError(f"{path}: column {name} holds no number")
+        if name == "load_kw" and 2 * sum(v < 0.0 for v in known) > len(known):
+            raise InputError(f"{path}: most of load_kw is negative; consumption is positive")
     return {
         name: Column(times[0], step_s, column, zone)
         for name, column in zip(names, grid, strict=True)
     }
 
 
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", newline="", encoding="utf-8")
-    return path.open(newline="", encoding="utf-8")
-
-
-def _time(text: str, column: str, zone: ZoneInfo, where: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise TraceError(
-            f"{where}: {column} {text!r} is no time; expected 2026-03-01T00:15:00"
-        ) from None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=zone if column == "local_time" else UTC)
-    return at.astimezone(UTC)
-
-
 def _number(text: str, column: str, where: str) -> float | None:
-    text = text.strip()
-    if not text:
+    if not text.strip():
         return None
     try:
-        value = float(text)
-    except ValueError:
-        raise TraceError(f"{where}: {column} {text!r} is no number") from None
-    if not isfinite(value):
-        raise TraceError(f"{where}: {column} {text!r} is not finite; leave missing values empty")
+        value = read_number(text)
+    except ValueError as error:
+        hint = "" if ";" in str(error) else "; leave missing values empty"
+        raise InputError(f"{where}: {column} {error}{hint}") from None
+    low, high = RANGES[column]
+    if not low <= value <= high:
+        raise InputError(
+            f"{where}: {column} {shown(text)} is outside {low:g} to {high:g}; "
+            "leave missing values empty"
+        )
     return value

@@ -2,9 +2,10 @@
 
 A load CSV (.csv or .csv.gz) has ``timestamp_utc`` (or ``local_time``), ``load_kw``,
 optional ``pv_kw`` or ``pv_kw_per_kwp``, any regular step. With both time columns
-``local_time`` wins and is read as the site's wall clock. A PV file whose year differs
-from the load's is matched by month, day and hour. Gaps are reported and treated as
-missing: the plant holds the last value (a load does not vanish), the history says ``None``.
+``local_time`` wins and is read as the site's wall clock; of the hour that comes twice in
+autumn the second lines are the later ones. A PV file whose year differs from the load's
+is matched by month, day and hour. Gaps are reported and treated as missing: the plant
+holds the last value (a load does not vanish), the history says ``None``.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from ems.site import Site
 from ems.units import W_PER_KW
-from sim.tracefile import Column, TraceError, read_columns
+from sim.csvfile import InputError
+from sim.tracefile import PV, Column, read_columns
 
 FloatArray = NDArray[np.float64]
 Window = tuple[datetime, float | None, float | None]
@@ -29,8 +31,6 @@ TEXTURE_COEFFICIENT: Final = 0.7
 TEXTURE_FLOOR_FRAC: Final = 0.05
 MINUTE_S: Final = 60.0
 ONE_DAY: Final = timedelta(days=1)
-
-__all__ = ["BillWindows", "TraceError", "Traces"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +86,29 @@ class Traces:
             seed: Of the texture.
 
         Raises:
-            TraceError: file, line, what was found and what would be right.
+            InputError: file, line, what was found and what would be right.
         """
         zone = ZoneInfo(site.timezone)
-        load = read_columns(load_csv, zone, required="load_kw")["load_kw"]
+        columns = read_columns(load_csv, zone, ("load_kw",), () if pv_csv else PV)
+        load = columns["load_kw"]
         start_utc = datetime.combine(start_local_date, time(), zone).astimezone(UTC)
         end_utc = start_utc + timedelta(days=days)
+        covered = " to ".join(
+            t.astimezone(zone).strftime("%Y-%m-%dT%H:%M") for t in (load.start_utc, load.end_utc)
+        )
         if not load.start_utc <= start_utc < load.end_utc:
-            first, last = (t.astimezone(zone).date() for t in (load.start_utc, load.end_utc))
-            raise TraceError(
+            raise InputError(
                 f"{load_csv}: start {start_local_date} is outside the trace, "
-                f"which covers {first} to {last}"
+                f"which covers {covered} in {zone.key}"
             )
         if end_utc > load.end_utc:
-            raise TraceError(
-                f"{load_csv}: {days} days from {start_local_date} reach beyond the end of the "
-                f"trace, {load.end_utc.astimezone(zone).isoformat()}"
+            raise InputError(
+                f"{load_csv}: {days:g} days from {start_local_date} reach beyond the end of the "
+                f"trace, which covers {covered} in {zone.key}"
             )
-        pv_at, pv_step_s = _pv_lookup(load_csv, pv_csv, site, zone)
+        if pv_csv is not None:
+            columns = read_columns(pv_csv, zone, PV)
+        pv_at, pv_step_s = _pv_lookup(columns, site, zone)
         load_w, missing = _held(load, start_utc, end_utc)
         step_s = load.step_s
         if texture_frac > 0.0:
@@ -182,13 +187,10 @@ class Traces:
 
 
 def _pv_lookup(
-    load_csv: Path, pv_csv: Path | None, site: Site, zone: ZoneInfo
+    columns: dict[str, Column], site: Site, zone: ZoneInfo
 ) -> tuple[Callable[[datetime], float | None], float]:
     """PV power at a UTC instant, and its step (0 s where there is no PV)."""
-    columns = read_columns(pv_csv or load_csv, zone, required=None)
-    name = next((n for n in ("pv_kw", "pv_kw_per_kwp") if n in columns), None)
-    if pv_csv is not None and name is None:
-        raise TraceError(f"{pv_csv}:1: no column pv_kw or pv_kw_per_kwp")
+    name = next((n for n in PV if n in columns), None)
     if name is None or site.pv is None:
         return (lambda at: None), 0.0
     column = columns[name]

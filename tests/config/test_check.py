@@ -334,7 +334,7 @@ class TestDevicesAndSafety:
 
 def test_errors_come_first_and_the_report_is_plain_data(write):
     path = write(edited(("hours: 1,", "hours: 72,"), ("  maker_authorisation: letter 1\n", "")))
-    found = report(path, TODAY)
+    found = report(path, TODAY)["findings"]
     assert [f["severity"] for f in found] == sorted(
         (f["severity"] for f in found), key=["error", "warning", "info"].index
     )

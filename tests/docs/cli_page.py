@@ -16,11 +16,11 @@ HEAD = """\
 
 Written by `python -m tests.docs.cli_page` from the commands' own help; do not edit.
 
-Exit codes: 0 success; 1 the thing checked is bad, or the gate refused; 2 wrong use. Words go to
-standard output, errors to standard error. The operator commands (`status`, `ack`, `reset`, `arm`,
-`disarm`, `setpoint`, `notice`) speak to the running EMS through its door, a UNIX socket that only
-the service's group may open; who asked is read from the kernel. See
-[operate a site](../howto/operate-a-site.md).
+Exit codes: 0 success; 1 the thing checked is bad, or the gate refused; 2 wrong use, or an input
+file of `ems simulate` that cannot be used. Words go to standard output, errors to standard error.
+The operator commands (`status`, `ack`, `reset`, `arm`, `disarm`, `setpoint`, `notice`) speak to
+the running EMS through its door, a UNIX socket that only the service's group may open; who asked
+is read from the kernel. See [operate a site](../howto/operate-a-site.md).
 """
 HIDDEN = {"--install-completion", "--show-completion", "--help"}
 

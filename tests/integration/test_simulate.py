@@ -200,7 +200,7 @@ def test_ten_mistakes_in_a_site_file_are_ten_lines_with_their_places(tmp_path):
     site = tmp_path / "broken.yaml"
     site.write_text(text, encoding="utf-8")
     code, output = cli("simulate", site, "--start", "2026-11-02", "--out", tmp_path / "out")
-    assert code == 1
+    assert code == 2
     placed = [line for line in output.splitlines() if line.startswith(f"{site}:")]
     assert len(placed) >= len(TEN_MISTAKES)
     assert not (tmp_path / "out").exists()
@@ -209,16 +209,16 @@ def test_ten_mistakes_in_a_site_file_are_ten_lines_with_their_places(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        pytest.param(["nowhere.yaml", "--start", "2026-11-02"], 1, "nowhere.yaml", id="no site"),
+        pytest.param(["nowhere.yaml", "--start", "2026-11-02"], 2, "nowhere.yaml", id="no site"),
         pytest.param(
             [runs.DEMO, "--start", "2026-11-02", "--load", "absent.csv"],
-            1,
+            2,
             "absent.csv",
             id="no load file",
         ),
         pytest.param(
             [runs.DEMO, "--start", "2026-11-02", "--events", "absent.csv"],
-            1,
+            2,
             "absent.csv",
             id="no events file",
         ),
@@ -240,7 +240,7 @@ def test_start_outside_the_trace_names_what_it_covers(tmp_path):
     code, output = cli(
         "simulate", runs.DEMO, "--load", load, "--start", "2026-12-24", "--out", tmp_path / "out"
     )
-    assert code == 1
+    assert code == 2
     assert "outside the trace" in output.replace("\n", " ")
     assert "2026-11-02" in output
 
@@ -248,7 +248,7 @@ def test_start_outside_the_trace_names_what_it_covers(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        pytest.param("2026-11-02 01:00,grid_outge,*,60,", "'grid_outge' is unknown", id="event"),
+        pytest.param("2026-11-02 01:00,grid_outge,*,60,", "unknown event 'grid_outge'", id="event"),
         pytest.param("2026-11-01 01:00,grid_outage,*,60,", "before the start", id="too early"),
         pytest.param("noon,grid_outage,*,60,", "'noon'", id="time"),
         pytest.param("2026-11-02 01:00,grid_outage,*,-1,", "negative", id="duration"),
@@ -262,7 +262,7 @@ def test_bad_event_is_named_with_file_and_line(tmp_path, line, words):
     code, output = cli(
         "simulate", runs.DEMO, "--events", events, "--start", "2026-11-02", "--out", tmp_path / "o"
     )
-    assert code == 1
+    assert code == 2
     assert f"{events}:3:" in output
     assert words in output
 
@@ -272,7 +272,7 @@ def test_all_bad_events_are_named_at_once(tmp_path):
     code, output = cli(
         "simulate", runs.DEMO, "--events", events, "--start", "2026-11-02", "--out", tmp_path / "o"
     )
-    assert code == 1
+    assert code == 2
     assert f"{events}:2:" in output
     assert f"{events}:3:" in output
 
@@ -283,5 +283,5 @@ def test_events_file_without_its_columns_says_what_they_are(tmp_path):
     code, output = cli(
         "simulate", runs.DEMO, "--events", events, "--start", "2026-11-02", "--out", tmp_path / "o"
     )
-    assert code == 1
+    assert code == 2
     assert f"{events}:1: no column local_time, event, target" in output

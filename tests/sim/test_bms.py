@@ -41,7 +41,7 @@ def test_contactor_closes_through_precharge():
 def test_readings_are_quantised_noisy_and_close_to_the_truth():
     plant = closed(make_site(n_packs=1))
     reported_v = plant.bms[0].cell_voltage_v
-    true_v = plant.cells.emf_v() - plant.truth().pack_current_a[0] * plant.cells.r0_ohm
+    true_v = plant.cells.emf_v - plant.truth().pack_current_a[0] * plant.cells.r0_ohm
     assert reported_v * 1000.0 == pytest.approx(np.rint(reported_v * 1000.0), abs=1e-6)
     error_v = reported_v - true_v
     assert 0.0 < np.abs(error_v).max() < 0.004

@@ -117,7 +117,7 @@ def test_ac_from_dc_undoes_the_losses(ac_w):
 def test_shared_bus_shares_current_by_resistance_and_emf():
     plant = running(make_site(SiteKind.SHARED_DC_BUS, 3))
     hold(plant, 60, 2_000.0)
-    emf_v = plant.cells.by_pack(plant.cells.emf_v())
+    emf_v = plant.cells.by_pack(plant.cells.emf_v)
     amps = plant.truth().pack_current_a
     assert sum(amps) == pytest.approx(plant.converters[0].dc_current_a, abs=0.1)
     assert len({round(a, 3) for a in amps}) == 3

@@ -52,6 +52,8 @@ def test_every_event_has_a_description_and_a_test():
         pytest.param(("pcs_lost", "p1", 1.0, 0.0), "no converter 'p1'", id="pack for converter"),
         pytest.param(("grid_outage", "*", -1.0, 0.0), "not usable", id="negative duration"),
         pytest.param(("load_step", "*", 1.0, float("nan")), "not usable", id="NaN"),
+        pytest.param(("meter_lost", "p1", 1.0, 0.0), "whole site: target 'p1'", id="not the site"),
+        pytest.param(("temp_sensor_fail", "p1", 1.0, -1.0), "outside 0 to", id="no sensor -1"),
     ],
 )
 def test_bad_events_are_refused_with_what_would_be_right(plant, arguments, message):
@@ -66,6 +68,18 @@ def test_grid_outage_ends_after_its_duration(plant):
     assert plant.meter.frequency_hz == 0.0
     run(plant, 2)
     assert plant.meter.voltage_v > 200.0
+
+
+def test_a_meter_fed_by_the_mains_dies_with_them(plant):
+    plant.inject("grid_outage", "*", 10.0, 0.0)
+    run(plant, 3)
+    assert plant.meter.online
+    plant.inject("grid_outage", "*", 4.0, 1.0)
+    run(plant, 3)
+    assert not plant.meter.online
+    run(plant, 2)
+    assert plant.meter.online
+    assert plant.meter.voltage_v == 0.0
 
 
 def test_overlapping_events_last_as_long_as_the_longest(plant):

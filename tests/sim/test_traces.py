@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pytest
 
+from sim.csvfile import InputError
 from sim.plant import Plant
-from sim.traces import TraceError, Traces
+from sim.traces import Traces
 from tests.builders import make_site
 
 SITE = make_site()  # Asia/Shanghai, UTC+8, 15 min windows, PV of 5 kW
@@ -64,6 +65,40 @@ def test_with_both_columns_local_time_wins(tmp_path):
         lines.append(f"{(local + timedelta(hours=7)).isoformat()}Z,{local.isoformat()},{value}")
     traces = Traces.read(load_file(tmp_path, "\n".join(lines)), None, SITE, DAY, 1)
     assert traces.load_w(0.0) == 0.0
+
+
+class TestSummerTime:
+    """Central Europe: 2 to 3 h is left out on 29 March 2026 and comes twice on 25 October."""
+
+    SITE = replace(SITE, timezone="Europe/Berlin")
+
+    def read(self, tmp_path, first, day, hours):
+        lines = ["local_time,load_kw"]
+        lines += [f"{first}T{hour:02}:00:00,{i}" for i, hour in enumerate(hours)]
+        lines += [f"{day}T{hour:02}:00:00,{100 + hour}" for hour in range(24)]
+        path = load_file(tmp_path, "\n".join(lines))
+        return Traces.read(path, None, self.SITE, date.fromisoformat(first), 1)
+
+    def test_the_second_of_two_equal_hours_is_the_later_one(self, tmp_path):
+        hours = [0, 1, 2, 2, *range(3, 24)]
+        traces = self.read(tmp_path, "2026-10-25", "2026-10-26", hours)
+        assert [traces.load_w(3600.0 * h) for h in range(5)] == [0, 1e3, 2e3, 3e3, 4e3]
+        assert traces.gaps == ()
+
+    def test_a_file_with_that_hour_once_has_a_gap_of_an_hour(self, tmp_path):
+        traces = self.read(tmp_path, "2026-10-25", "2026-10-26", range(24))
+        assert [traces.load_w(3600.0 * h) for h in range(5)] == [0, 1e3, 2e3, 2e3, 3e3]
+        assert len(traces.gaps) == 1
+
+    def test_the_hour_left_out_in_spring_is_no_gap(self, tmp_path):
+        hours = [0, 1, *range(3, 24)]
+        traces = self.read(tmp_path, "2026-03-29", "2026-03-30", hours)
+        assert [traces.load_w(3600.0 * h) for h in range(4)] == [0, 1e3, 2e3, 3e3]
+        assert traces.gaps == ()
+
+    def test_a_clock_without_summer_time_is_refused_at_the_hour_that_never_was(self, tmp_path):
+        with pytest.raises(InputError, match=r"load.csv:4: .*02:00:00' does not come after"):
+            self.read(tmp_path, "2026-03-29", "2026-03-30", range(24))
 
 
 def test_gz_and_hourly_steps(tmp_path):
@@ -169,7 +204,7 @@ class TestTexture:
     [
         pytest.param("", r"load.csv:1: the file is empty", id="empty"),
         pytest.param(
-            "when,load_kw\n1,2\n", r":1: no column timestamp_utc or local_time", id="no time"
+            "when,load_kw\n1,2\n", r":1: no column local_time or timestamp_utc", id="no time"
         ),
         pytest.param("local_time,kw\n1,2\n", r":1: no column load_kw", id="no load"),
         pytest.param(
@@ -208,16 +243,61 @@ class TestTexture:
             r"column load_kw holds no number",
             id="all empty",
         ),
+        pytest.param(
+            "local_time,load_kw\n2026-03-02T00:00:00,1000000\n2026-03-02T00:15:00,1000001\n",
+            r":3: load_kw 1000001 is outside -1e\+06 to 1e\+06",
+            id="watts for kilowatts",
+        ),
+        pytest.param(
+            "local_time,load_kw,pv_kw_per_kwp\n2026-03-02T00:00:00,1,2.0\n2026-03-02T00:15:00,1,2.1\n",
+            r":3: pv_kw_per_kwp 2.1 is outside",
+            id="per cent for a fraction",
+        ),
+        pytest.param(
+            "local_time,load_kw\n2026-03-02T00:00:00,1\n2026-03-02T00:15:00,-1\n"
+            "2026-03-02T00:30:00,-1\n",
+            r"load.csv: most of load_kw is negative",
+            id="generation counts positive",
+        ),
+        pytest.param(
+            "local_time,load_kw,pv_kwh\n2026-03-02T00:00:00,1,1\n",
+            r":1: unknown column 'pv_kwh'; expected pv_kw or pv_kw_per_kwp",
+            id="PV misspelt",
+        ),
+        pytest.param(
+            "local_time,load_kw\n2026-03-02T00:00:00,1\n\n2026-03-02T00:15:00,2\n"
+            "9026-03-02T00:15:00,2\n",
+            r"reach from 2026-03-01 to 9026-03-01; is a date mistyped",
+            id="far future",
+        ),
+        pytest.param(
+            "local_time,load_kw\n2026-03-02T00:00:00,1\n2026-03-02T00:00:00.5,2\n",
+            r"a step of 0.5 s; 1 s to 1 day",
+            id="finer than a second",
+        ),
     ],
 )
 def test_bad_files_say_where_and_what(tmp_path, text, message):
-    with pytest.raises(TraceError, match=message):
+    with pytest.raises(InputError, match=message):
         Traces.read(load_file(tmp_path, text), None, SITE, DAY, 1)
+
+
+def test_an_export_now_and_then_is_read_and_the_plant_draws_nothing(tmp_path):
+    """Meters of sites with PV behind them go a little below zero; a third of the file may."""
+    values = [-2.0 if i % 3 == 0 else 4.0 for i in range(192)]
+    traces = Traces.read(
+        load_file(tmp_path, series(wall("2026-03-01"), 15, values)), None, SITE, DAY, 1
+    )
+    plant = Plant(SITE, 1, traces)
+    plant.advance(600.0)
+    assert plant.meter.site_load_w == 0.0
 
 
 @pytest.mark.parametrize(("day", "days"), [(date(2025, 1, 1), 1), (date(2026, 3, 3), 2)])
 def test_a_span_outside_the_trace_is_refused_with_its_range(tmp_path, day, days):
-    with pytest.raises(TraceError, match=r"trace.*2026-03-0"):
+    with pytest.raises(
+        InputError, match=r"covers 2026-03-01T00:00 to 2026-03-04T00:00 in Asia/Shanghai"
+    ):
         Traces.read(load_file(tmp_path, RAMP_TEXT), None, SITE, day, days)
 
 
