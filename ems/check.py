@@ -7,6 +7,7 @@ safety table, the tariff and the device profiles, so it stands above all of them
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from ems.config import Declared, load
 from ems.dispatch.tariff import Tariff, load_tariff
@@ -15,6 +16,7 @@ from ems.judge.devices import judge_devices
 from ems.judge.finding import Finding, Severity
 from ems.judge.plant import (
     judge_chemistry,
+    judge_import,
     judge_intake,
     judge_papers,
     judge_parallel,
@@ -23,6 +25,7 @@ from ems.judge.plant import (
     judge_voltages,
 )
 from ems.site import Site
+from ems.yamltext import FileErrors
 
 __all__ = ["Finding", "Severity", "judge", "judge_file", "report"]
 
@@ -43,6 +46,7 @@ def judge(
         *judge_voltages(site, declared, today),
         *judge_parallel(site),
         *judge_chemistry(site),
+        *judge_import(site),
         *judge_intake(site, today),
         *(judge_tariff(site, tariff) if tariff is not None else ()),
         *judge_papers(declared),
@@ -64,18 +68,32 @@ def judge_file(path: Path, today: date) -> tuple[Finding, ...]:
     return judge(site, declared, load_tariff(site.grid.tariff), today)
 
 
-def report(path: Path, today: date) -> list[dict[str, str]]:
-    """The judgements as plain data for the command line.
+def report(path: Path, today: date) -> dict[str, Any]:
+    """The judgements as plain data for the command line and for scripts, always alike.
 
-    Raises:
-        FileErrors: see ``judge_file``.
+    Returns:
+        ``ok``; ``errors``, what keeps the files from being judged at all, each with its
+        ``file``, ``line``, ``col``, ``path`` and ``text``; ``findings``, the judgements.
     """
-    return [
-        {
-            "severity": str(finding.severity),
-            "rule": finding.rule,
-            "where": finding.where,
-            "text": finding.text,
-        }
-        for finding in judge_file(path, today)
-    ]
+    errors: list[dict[str, Any]] = []
+    findings: tuple[Finding, ...] = ()
+    try:
+        findings = judge_file(path, today)
+    except FileErrors as wrong:
+        errors = [
+            {"file": str(e.file), "line": e.line, "col": e.col, "path": e.path, "text": str(e)}
+            for e in wrong.errors
+        ]
+    return {
+        "ok": not errors and all(f.severity is not Severity.ERROR for f in findings),
+        "errors": errors,
+        "findings": [
+            {
+                "severity": str(finding.severity),
+                "rule": finding.rule,
+                "where": finding.where,
+                "text": finding.text,
+            }
+            for finding in findings
+        ],
+    }

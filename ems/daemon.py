@@ -119,26 +119,34 @@ class Daemon:
         self._wall: tuple[datetime, float] | None = None
         self._clock_ok_at_s = float("-inf")
 
+    @property
+    def clock_ok(self) -> bool:
+        """Whether the wall clock may be trusted, as the last cycle saw it."""
+        return self.clock.monotonic_s() >= self._clock_ok_at_s
+
     async def run(self, stop: asyncio.Event) -> None:
         """Run cycles on the period until ``stop`` is set, then leave devices safe.
 
         The schedule is absolute on monotonic time, so it does not drift. A cycle
-        that overran is followed at once; whole periods lost are counted and left.
+        that overran is followed at once; whole periods lost are counted and left out,
+        and the next cycle is told of them in its lateness.
         """
         period_s = self.site.cycle_s
+        lost_s = 0.0
         await self.io.start()
         try:
             due_s = self.clock.monotonic_s()
             while not stop.is_set():
                 await self.clock.sleep_until_s(due_s)
                 lateness_s = max(0.0, self.clock.monotonic_s() - due_s)
-                self.once(lateness_s)
+                self.once(lateness_s + lost_s)
                 due_s += period_s
-                behind = int((self.clock.monotonic_s() - due_s) // period_s)
+                behind = max(0, int((self.clock.monotonic_s() - due_s) // period_s))
+                lost_s = behind * period_s
                 if behind > 0:
                     self.stats.missed += behind
                     log.warning("cycle overran: %d periods of %.2f s lost", behind, period_s)
-                    due_s += behind * period_s
+                    due_s += lost_s
         finally:
             await self.io.stop()
 

@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,22 @@ log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 64 * 1024
 MIN_REASON_CHARS = 3
+LONGEST_S = 7 * 86_400.0
+"""No set-point or notice outlives a week; a duration of 0 ends the one in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request."""
+
+    refusal: str
+    """Why it was refused; empty when granted."""
+    note: str = ""
+    """What the operator must know besides; empty when all is well."""
+
 
 Status = Callable[[], dict[str, Any]]
-Ask = Callable[[OperatorRequest], Awaitable[str]]
+Ask = Callable[[OperatorRequest], Awaitable[Answer]]
 
 
 class Door:
@@ -34,12 +47,13 @@ class Door:
     Args:
         path: Where the socket is created; an old one is replaced.
         status: Returns the present status.
-        ask: Logs a request durably, puts it before the gate and returns the
-            reason of a refusal, or an empty string.
+        ask: Logs a request, puts it before the gate and says what became of it.
+        boot: Id of this run: no request of any other has the id of one of this.
     """
 
-    def __init__(self, path: Path, status: Status, ask: Ask) -> None:
+    def __init__(self, path: Path, status: Status, ask: Ask, boot: str) -> None:
         self.path = path
+        self._boot = boot
         self._status = status
         self._ask = ask
         self._server: asyncio.Server | None = None
@@ -84,13 +98,14 @@ class Door:
                 return {"ok": True, "status": self._status()}
             if message.get("op") == "request":
                 self._count += 1
-                request = parse_request(message, actor, f"op-{os.getpid()}-{self._count}")
+                request = parse_request(message, actor, f"op-{self._boot}-{self._count}")
             else:
                 raise ValueError("op must be 'status' or 'request'")
         except (ValueError, TypeError) as error:
             return {"ok": False, "error": str(error)}
-        refusal = await self._ask(request)
-        return {"ok": not refusal, "id": request.id, "actor": actor, "error": refusal}
+        answer = await self._ask(request)
+        shown = {"ok": not answer.refusal, "id": request.id, "actor": actor}
+        return shown | {"error": answer.refusal} | ({"note": answer.note} if answer.note else {})
 
 
 def parse_request(message: dict[str, Any], actor: str, request_id: str) -> OperatorRequest:
@@ -114,8 +129,8 @@ def parse_request(message: dict[str, Any], actor: str, request_id: str) -> Opera
         raise ValueError("a target is mandatory: a cause, a pack, C01@p1, or all")
     target = "" if target == "all" else target
     value, duration_s = (_number(message, key) for key in ("value", "duration_s"))
-    if duration_s < 0.0:
-        raise ValueError("duration_s must not be negative")
+    if not 0.0 <= duration_s <= LONGEST_S:
+        raise ValueError(f"duration_s must not be negative nor above {LONGEST_S:.0f} (7 days)")
     return OperatorRequest(request_id, kind, actor, reason, target, value, duration_s)
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -76,12 +77,12 @@ def _head(status: dict[str, Any]) -> Panel:
         f"battery {_battery(flows['battery_power_w'])}",
         f"load {kw(flows['load_power_w'])}",
     )
-    now = datetime.fromisoformat(status["now_utc"])
+    now = datetime.fromisoformat(status["now_utc"]).astimezone(ZoneInfo(site["timezone"]))
     doubt = "" if status["clock_ok"] else "  CLOCK NOT TRUSTED"
     return Panel(
         Group(table, Text(status["dispatch"]["reason"], style="italic")),
         title=f"{site['name_en']} · {site['name_zh']}",
-        subtitle=f"{now:%Y-%m-%d %H:%M:%S} UTC{doubt}",
+        subtitle=f"{now:%Y-%m-%d %H:%M:%S} (UTC{now.isoformat()[-6:]}){doubt}",
     )
 
 

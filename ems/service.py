@@ -13,29 +13,27 @@ import signal
 import sys
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ems import cycle, memory, sdnotify, status, store
+from ems import handover, memory, sdnotify, status, store
+from ems.audit import Audit
 from ems.clock import SystemClock
-from ems.config import load_site
 from ems.daemon import CycleStats, Daemon, Sink
-from ems.dispatch.tariff import load_tariff
 from ems.door import Door
 from ems.drivers.field import FieldIO
 from ems.history import WindowHistory
 from ems.journal.writer import Journal
-from ems.model import CycleRecord, OperatorRequest
+from ems.model import CycleRecord
 from ems.planning import PlanKeeper
+from ems.restore import restore
+from ems.safety import gate
 from ems.safety.table import table_sha256
 from ems.sinks import JournalSink, StateSink, TelemetrySink, WatchdogSink, Writer
-from ems.site import Site
 from ems.supervise import PlannerProcess
 from ems.telemetry.metrics import Metrics
 from ems.telemetry.outbox import Outbox
 from ems.telemetry.uplink import Uplink
-from ems.yamltext import FileErrors
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +48,13 @@ class Service:
     """A running controller.
 
     Args:
-        site: The compiled site; ``data_dir`` is where everything is kept.
+        given: Site, tariff and devices; ``site.data_dir`` is where everything is kept.
         site_file: Its file, handed to the planner.
         socket: Path of the operator door.
     """
 
-    def __init__(self, site: Site, site_file: Path, socket: Path) -> None:
-        self.site = site
+    def __init__(self, given: handover.Handover, site_file: Path, socket: Path) -> None:
+        self.site = site = given.site
         self.boot = uuid.uuid4().hex[:12]
         self.clock = SystemClock()
         self.writer = Writer()
@@ -80,23 +78,32 @@ class Service:
                 hold_unheard=site.uplink.hold_unheard,
             )
             sinks.append(TelemetrySink(self.outbox, site, self.boot))
+        restored = restore(site, data / "state.json", ran_before=self.journal.head[0] >= 0)
         history = WindowHistory.open(site.grid.demand_window_s, data / "history.csv")
-        tariff = load_tariff(site.grid.tariff)
         self.daemon = Daemon(
             site,
-            tariff,
-            FieldIO(site),
+            given.tariff,
+            FieldIO(site, given.devices),
             self.clock,
             PlanKeeper(self.planner, history),
             (),
-            restore(site, data / "state.json"),
+            restored.state,
         )
         self.metrics = Metrics(site)
-        self.state = StateSink(data / "state.json", site, lambda: self.daemon.state, self.writer)
+        self.audit = Audit(
+            self.journal, self.daemon, self.clock, self._latched, self._report(restored.lost)
+        )
+        self.state = StateSink(
+            data / "state.json",
+            site,
+            lambda: self.daemon.state,
+            self.writer,
+            lambda: self.audit.lost,
+        )
         self.plan_levels: dict[int, int] = {}
         self._last_plan = ""
         self.daemon.sinks = (*sinks, self.state, self)
-        self.door = Door(socket, self.status, self.ask)
+        self.door = Door(socket, self.status, self.audit.ask, self.boot)
 
     def on_cycle(self, record: CycleRecord, stats: CycleStats) -> None:
         """Count plans and hand the record to the metrics."""
@@ -130,15 +137,20 @@ class Service:
                 await planner
             await self._finish()
 
-    async def ask(self, request: OperatorRequest) -> str:
-        """Log the request durably, then put it before the gate (log before arm)."""
-        now_s, now_utc = self.clock.monotonic_s(), self.clock.now_utc()
-        try:
-            self.journal.append("operator_request", asdict(request), now_s, now_utc)
-            await asyncio.get_running_loop().run_in_executor(None, self.journal.commit)
-        except OSError as error:
-            return f"the log cannot be written ({error}); nothing is armed or reset without it"
-        return await self.daemon.operator(request)
+    def _latched(self) -> bool:
+        return bool(gate.save(self.daemon.state.safety)["latches"])
+
+    def _report(self, lost: str) -> str:
+        """Put into the log that the interlock state is not known; returns the reason again."""
+        if lost:
+            text = f"{lost}; unarmed until an operator has reset all"
+            now_s, now_utc = self.clock.monotonic_s(), self.clock.now_utc()
+            try:
+                self.journal.append("STATE_LOST", {"text": text}, now_s, now_utc)
+                self.journal.commit()
+            except OSError as error:
+                log.error("interlock log: STATE_LOST lost: %s", error)
+        return lost
 
     def status(self) -> dict[str, Any]:
         """Everything the door shows."""
@@ -196,34 +208,15 @@ class Service:
         return stats.rows + stats.waiting
 
 
-def restore(site: Site, path: Path) -> cycle.CycleState:
-    """State of the last run, or a fresh, unarmed one when it is absent or does not fit."""
-    data = store.read(path)
-    if data is None or data.get("site") != site.id:
-        return cycle.initial(site)
-    try:
-        return cycle.load(data["cycle"], site)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        log.error("state file %s does not fit this site (%r); starting unarmed", path, error)
-        return cycle.initial(site)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a site's controller; 0 after a clean stop, 1 when the site file is no good."""
+    """Run a site's controller until a clean stop; started by ``ems run``, never by hand."""
     parser = argparse.ArgumentParser(prog="ems run", description="Run a site's controller.")
-    parser.add_argument("site", type=Path, help="site file")
+    parser.add_argument("handover", type=int, help="descriptor of the compiled site")
+    parser.add_argument("site", type=Path, help="its file, for the planner")
     parser.add_argument("--socket", type=Path, required=True, help="operator door")
-    parser.add_argument("--data-dir", type=Path, help="instead of the site file's")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        site = load_site(options.site)
-        if options.data_dir is not None:
-            site = replace(site, data_dir=options.data_dir)
-        service = Service(site, options.site, options.socket)
-    except FileErrors as errors:
-        sys.stderr.write(f"{errors}\n")
-        return 1
+    service = Service(handover.read(options.handover), options.site, options.socket)
     asyncio.run(service.run())
     return 0
 

@@ -96,12 +96,25 @@ class StateSink:
     """Keeps what must survive a restart: latches, peaks, estimates.
 
     Written each minute, and at once when the mode or a latch changes.
+
+    Args:
+        path: The state file.
+        site: Whose state it is.
+        state: The present state.
+        writer: Thread that writes it.
+        lost: Why the interlock state before this run is not known; empty when it is.
     """
 
     def __init__(
-        self, path: Path, site: Site, state: Callable[[], cycle.CycleState], writer: Writer
+        self,
+        path: Path,
+        site: Site,
+        state: Callable[[], cycle.CycleState],
+        writer: Writer,
+        lost: Callable[[], str] = str,
     ) -> None:
         self._path = path
+        self._lost = lost
         self._site = site
         self._state = state
         self._writer = writer
@@ -119,6 +132,7 @@ class StateSink:
                 if c.latched or c.level >= STOP_LEVEL
             ),
             decision.granted,
+            self._lost(),
         )
         now_s = record.snapshot.now_s
         if key != self._key or now_s - self._written_s >= STATE_PERIOD_S:
@@ -129,7 +143,9 @@ class StateSink:
 
     def data(self) -> dict[str, Any]:
         """What is written: the cycle's own state and which site file it belongs to."""
-        return {"site": self._site.id, "cycle": cycle.save(self._state())}
+        data = {"site": self._site.id, "cycle": cycle.save(self._state())}
+        # Until somebody has looked: the next start must not take this state for the whole one.
+        return data | ({"lost": lost} if (lost := self._lost()) else {})
 
 
 class TelemetrySink:

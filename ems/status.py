@@ -13,7 +13,12 @@ def of(
 ) -> dict[str, Any]:
     """JSON-able status; powers in W, energies in Wh, fractions, names as in the site file."""
     status: dict[str, Any] = {
-        "site": {"id": site.id, "name_en": site.name_en, "name_zh": site.name_zh},
+        "site": {
+            "id": site.id,
+            "name_en": site.name_en,
+            "name_zh": site.name_zh,
+            "timezone": site.timezone,
+        },
         "cycle": {
             "count": stats.cycles,
             "overruns": stats.overruns,

@@ -26,20 +26,23 @@ def write(path: Path, data: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """What was written last, or ``None`` when there is nothing usable.
+    """What was written last, or ``None`` when nothing ever was.
 
-    A damaged file is kept beside under ``.bad`` and reported: the controller then
-    starts unarmed, which is the safe side.
+    Raises:
+        OSError, ValueError: there is a file, but it cannot be read or is damaged.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        log.error("state file %s is unreadable (%s); starting without it", path, error)
-        try:
-            path.replace(path.with_suffix(".bad"))
-        except OSError as rename_error:
-            log.error("and could not be set aside: %s", rename_error)
-        return None
-    return data if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return data
+
+
+def set_aside(path: Path) -> None:
+    """Keep a file that is no good beside under ``.bad``, for whoever asks why."""
+    try:
+        path.replace(path.with_suffix(".bad"))
+    except OSError as error:
+        log.error("%s could not be set aside: %s", path, error)

@@ -30,6 +30,8 @@ PLANNER_SIDE = {
 ENTRY_POINTS = {"ems.dispatch.planner_process"}
 """Started as processes of their own: like the command line they join parts."""
 CONTROL_SIDE = ("ems.cycle", "ems.daemon", "ems.service", "ems.config", "ems.cli")
+READS_FILES = {"pydantic", "pydantic_core", "yaml", "ruamel", "typer", "rich"}
+"""What reads a site's files and talks to people; `ems run` leaves it behind."""
 MAX_LINES = 400
 LONGER = {"ems/model.py": 550}
 """The chain of one cycle belongs on one page; it is declarations only."""
@@ -241,15 +243,24 @@ def test_files_stay_short_enough_to_read():
     assert found == {}
 
 
-@pytest.mark.parametrize("module", CONTROL_SIDE)
-def test_the_control_process_loads_no_heavy_library(module):
-    code = (
-        f"import sys, {module}\n"
-        "loaded = {name.split('.')[0] for name in sys.modules}\n"
-        f"print(*sorted(loaded & {HEAVY | {'sim'}!r}))\n"
-    )
+def loaded_by(*modules: str) -> set[str]:
+    """Modules a fresh interpreter holds after importing these."""
+    code = f"import sys, {', '.join(modules)}\nprint(*sys.modules)\n"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == []
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("module", CONTROL_SIDE)
+def test_the_control_process_loads_no_heavy_library(module):
+    loaded = {name.split(".")[0] for name in loaded_by(module)}
+    assert sorted(loaded & (HEAVY | {"sim"})) == []
+
+
+def test_the_control_process_in_service_reads_no_files_itself():
+    """10 MB that a site's controller does not have to spare; both transports are loaded."""
+    loaded = loaded_by("ems.service", "ems.drivers.opcua")
+    assert sorted({name.split(".")[0] for name in loaded} & READS_FILES) == []
+    assert sorted(name for name in loaded if name.startswith(("ems.config", "ems.yaml"))) == []

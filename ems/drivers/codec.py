@@ -15,17 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.drivers.profile import Kind, PointSpec
-from ems.model import Contactor, ConverterState, FloatArray, Quality
+from ems.model import FloatArray, Quality
 
-_STRUCT: Final = {
-    "int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q",
-    "float32": "f", "float64": "d", "bool": "H",
-}  # fmt: skip
-_SUNSPEC_SENTINEL: Final = {
-    "int16": 0x8000, "uint16": 0xFFFF, "int32": 0x8000_0000, "uint32": 0xFFFF_FFFF,
-    "int64": 1 << 63, "uint64": (1 << 64) - 1,
-}  # fmt: skip
 _EXPONENT_MAX: Final = 10
 """SunSpec scale factors lie within -10..10; anything else is 'not implemented'."""
 
@@ -40,7 +31,7 @@ class NotWritable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PointCodec:
-    """How one value is coded. Build with :func:`point_codec`."""
+    """How one value is coded. Built by :func:`ems.drivers.compiler.point_codec`."""
 
     name: str
     layout: struct.Struct
@@ -207,61 +198,6 @@ class ArrayCodec:
             data = self.element.shown(None if value is None else float(value))
             start = at + 2 * index * self.stride
             buffer[start : start + len(data)] = data
-
-
-def point_codec(name: str, spec: PointSpec, kind: Kind, sunspec: bool) -> PointCodec:
-    """The codec of a point of a profile."""
-    codes = _codes(spec, kind)
-    sentinels = set(spec.sentinels)
-    if sunspec and not sentinels and spec.type in _SUNSPEC_SENTINEL:
-        sentinels.add(_SUNSPEC_SENTINEL[spec.type])
-    scale = spec.scale.as_integer_ratio()
-    low, high = spec.range or (-math.inf, math.inf)
-    write_low, write_high = spec.write_range or (low, high)
-    layout = struct.Struct(">" + _STRUCT[spec.type])
-    signed = spec.type.startswith("int")
-    return PointCodec(
-        name=name,
-        layout=layout,
-        is_float=spec.type.startswith("float"),
-        swap_words=spec.word_order == "little",
-        numerator=scale[0],
-        denominator=scale[1],
-        offset=float(spec.offset),
-        sign=spec.sign,
-        sentinels=frozenset(_as_typed(s, 8 * layout.size, signed) for s in sentinels),
-        low=low,
-        high=high,
-        code_of_raw=codes,
-        raw_of_code={code: raw for raw, code in reversed(codes.items())},
-        scale_factor=spec.scale_factor,
-        quantum=spec.quantum,
-        write_low=write_low,
-        write_high=write_high,
-    )
-
-
-def code(name: str, kind: Kind) -> int:
-    """Number of a code named in a profile.
-
-    Raises:
-        ValueError: unknown name; lists the known ones.
-    """
-    codes: type[Contactor] | type[ConverterState]
-    codes = Contactor if kind is Kind.PACK else ConverterState
-    try:
-        return int(codes[name.upper()])
-    except KeyError:
-        known = ", ".join(member.name.lower() for member in codes)
-        raise ValueError(f"unknown code {name!r}; known: {known}") from None
-
-
-def _codes(spec: PointSpec, kind: Kind) -> dict[int, int]:
-    return {raw: code(name, kind) for raw, name in spec.enum.items()}
-
-
-def _as_typed(raw: int, bits: int, signed: bool) -> int:
-    return raw - (1 << bits) if signed and raw >= 1 << (bits - 1) else raw
 
 
 def _swapped(data: bytes) -> bytes:

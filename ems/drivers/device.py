@@ -1,30 +1,35 @@
-"""A profile compiled for one device of the site: blocks to read, points to write.
+"""A device of the site as its profile was compiled: blocks to read, points to write.
 
-Compiling happens once, at start; per poll only the codecs run.
+Compiling (``ems.drivers.compiler``) happens once, before the control process; per poll
+only the codecs run.
 """
 
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.drivers.codec import ArrayCodec, Outcome, PointCodec, Raw, code, point_codec
-from ems.drivers.profile import BlockSpec, PointSpec, Profile
+from ems.drivers.codec import ArrayCodec, Outcome, PointCodec, Raw
 from ems.model import FloatArray, Quality
 from ems.site import DeviceSpec
 
+if TYPE_CHECKING:
+    from ems.drivers.profile import Profile
+
 ArrayOutcome = tuple[FloatArray, NDArray[np.uint8]]
-TTL_MIN_S: Final = 3.0
-"""No value goes stale sooner: one late poll on a busy controller is not a fault."""
-_FLAGS: Final = {"uint16": struct.Struct(">H"), "uint32": struct.Struct(">I")}
-_ALARM: Final = _FLAGS["uint16"]
+_ALARM: Final = struct.Struct(">H")
 
 
-class ProfileMisfit(ValueError):
-    """A profile cannot be used for this device of this site; says why."""
+class Kind(StrEnum):
+    """Which reading of ``ems.model`` the device feeds."""
+
+    PACK = "pack"
+    CONVERTER = "converter"
+    METER = "meter"
 
 
 @dataclass(slots=True)
@@ -198,11 +203,52 @@ class Located:
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledDevice:
-    """Everything the owner of a connection needs to serve one device."""
+class Step:
+    """One write: a number, or the name of a value that the command brings along."""
+
+    point: str
+    value: float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """How a command is carried out, step by step."""
+
+    steps: tuple[Step, ...]
+    readback: str
+    """Point that confirms it; empty when none does."""
+    tolerance: float
+    """How far the read-back may differ, in the unit of the point."""
+    repeat_s: float
+    """An unchanged value is not rewritten more often; 0 is a lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How to behave towards the device: what of its profile is needed while it runs."""
+
+    timeout_s: float
+    max_read_registers: int
+    max_write_registers: int
+    write_function: Literal[6, 16]
+    sunspec_models: tuple[int, ...]
+    namespace_uri: str
+    heartbeat_write: str
+    """Point that gets our own counter; empty for none."""
+    on_connect: tuple[Step, ...]
+    """Registers to hold at a value; written only when they differ."""
+    safe_state: tuple[Step, ...]
+    writes: Mapping[str, Write]
+    """``power``, ``rectifier``, ``contactor``, ``load``: whichever the device takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedDevice:
+    """Everything the owner of a connection needs to serve one device; plain data."""
 
     spec: DeviceSpec
-    profile: Profile
+    kind: Kind
+    conduct: Conduct
     blocks: tuple[Block, ...]
     points: Mapping[str, Located]
 
@@ -211,164 +257,12 @@ class CompiledDevice:
         return next((block for block in self.blocks if point in block.names), None)
 
 
-def compile_device(
-    profile: Profile, spec: DeviceSpec, counts: Mapping[str, int] | None = None
-) -> CompiledDevice:
-    """The profile made ready for one device.
+@dataclass(frozen=True, slots=True)
+class CompiledDevice(ServedDevice):
+    """The same with the profile it came from, for whoever judges or imitates the device."""
 
-    Args:
-        profile: Loaded profile.
-        spec: The device in the site file; its options fill node ids.
-        counts: ``reported_cells`` and ``reported_temps`` of the pack, if it is one.
+    profile: "Profile"
 
-    Raises:
-        ProfileMisfit: a point lies in no block or in two, or a count is unknown.
-    """
-    wanted = "opcua" if spec.transport == "opcua" else "modbus"
-    if profile.link.protocol != wanted:
-        raise ProfileMisfit(
-            f"device {spec.id}: profile {spec.profile} speaks {profile.link.protocol}, "
-            f"the site file says {spec.transport}"
-        )
-    compiler = _Compiler(profile, spec, counts or {})
-    blocks = compiler.node_blocks() if wanted == "opcua" else compiler.register_blocks()
-    return CompiledDevice(spec, profile, blocks, compiler.located())
-
-
-class _Compiler:
-    def __init__(self, profile: Profile, spec: DeviceSpec, counts: Mapping[str, int]) -> None:
-        self.profile, self.spec, self.counts = profile, spec, counts
-        sunspec = bool(profile.link.sunspec_models)
-        self.codecs = {
-            name: point_codec(name, point, profile.kind, sunspec)
-            for name, point in profile.points.items()
-        }
-
-    def located(self) -> dict[str, Located]:
-        base = self.profile.link.address_base
-        return {
-            name: Located(
-                codec=self.codecs[name],
-                table=point.table,
-                sunspec_model=point.sunspec_model,
-                at=(point.at or 0) - (0 if point.sunspec_model else base),
-                step=0 if point.count is None else point.stride,
-                node=self._node(point),
-                type=point.type,
-            )
-            for name, point in self.profile.points.items()
-        }
-
-    def register_blocks(self) -> tuple[Block, ...]:
-        blocks = tuple(self._block(key, spec) for key, spec in self.profile.blocks.items())
-        for name, point in self.profile.points.items():
-            homes = [block.key for block in blocks if name in block.names]
-            if point.access != "w" and len(homes) != 1:
-                raise self._misfit(f"point {name} lies in {homes or 'no block'}")
-            factor = self.profile.points.get(point.scale_factor)
-            if (
-                factor is not None
-                and homes
-                and not any(name in b.names and point.scale_factor in b.names for b in blocks)
-            ):
-                raise self._misfit(f"{name} and its scale factor are not read together")
-        return blocks
-
-    def node_blocks(self) -> tuple[Block, ...]:
-        blocks = []
-        for poll, period_ms in self.profile.link.poll_ms.items():
-            mine = [
-                (name, point)
-                for name, point in self.profile.points.items()
-                if point.poll == poll and point.access != "w"
-            ]
-            if not mine:
-                continue
-            blocks.append(
-                Block(
-                    key=poll, table="", sunspec_model=None, start=0, count=len(mine),
-                    period_s=period_ms / 1000, ttl_s=self._ttl_s(poll),
-                    scalars=tuple(
-                        (self.codecs[name], at)
-                        for at, (name, point) in enumerate(mine) if point.count is None
-                    ),
-                    arrays=tuple(
-                        (self._array(name, point), at)
-                        for at, (name, point) in enumerate(mine) if point.count is not None
-                    ),
-                    nodes=tuple(self._node(point) for _, point in mine),
-                )
-            )  # fmt: skip
-        return tuple(blocks)
-
-    def _block(self, key: str, spec: BlockSpec) -> Block:
-        count = self._count(spec.count)
-        base = 0 if spec.sunspec_model else self.profile.link.address_base
-        inside = [
-            (name, point, 2 * ((point.at or 0) - spec.start))
-            for name, point in self.profile.points.items()
-            if point.access != "w" and self._contains(spec, count, name, point)
-        ]
-        return Block(
-            key=key,
-            table=spec.table,
-            sunspec_model=spec.sunspec_model,
-            start=spec.start - base,
-            count=count,
-            period_s=self.profile.link.poll_ms[spec.poll] / 1000,
-            ttl_s=self._ttl_s(spec.poll),
-            scalars=tuple((self.codecs[n], at) for n, p, at in inside if p.count is None),
-            arrays=tuple((self._array(n, p), at) for n, p, at in inside if p.count is not None),
-            alarms=tuple(
-                (2 * (word.at - spec.start), word.mask, word.level)
-                for word in self.profile.alarms
-                if word.table == spec.table and 0 <= word.at - spec.start < count
-            ),
-            flags=tuple(
-                Flag(
-                    point=name,
-                    layout=_FLAGS[point.override.type],
-                    at=2 * (point.override.at - spec.start),
-                    mask=point.override.mask,
-                    when=float(code(point.override.when, self.profile.kind)),
-                    code=float(code(point.override.code, self.profile.kind)),
-                )
-                for name, point, _ in inside
-                if point.override is not None
-            ),
-        )
-
-    def _contains(self, spec: BlockSpec, count: int, name: str, point: PointSpec) -> bool:
-        if (point.table, point.sunspec_model) != (spec.table, spec.sunspec_model):
-            return False
-        size = self.codecs[name].registers
-        if point.count is not None:
-            size = self._array(name, point).registers
-        start = (point.at or 0) - spec.start
-        return start >= 0 and start + size <= count
-
-    def _array(self, name: str, point: PointSpec) -> ArrayCodec:
-        if point.scale_factor or point.enum:
-            raise self._misfit(f"array {name} can have neither scale factor nor codes")
-        count = 1 if point.count is None else self._count(point.count)
-        return ArrayCodec(self.codecs[name], count, point.stride)
-
-    def _count(self, count: int | str) -> int:
-        if isinstance(count, int):
-            return count
-        if count not in self.counts:
-            raise self._misfit(f"{count} is known for packs only")
-        return self.counts[count]
-
-    def _ttl_s(self, poll: str) -> float:
-        period_s = self.profile.link.poll_ms[poll] / 1000
-        return max(TTL_MIN_S, self.profile.link.ttl_polls * period_s)
-
-    def _node(self, point: PointSpec) -> str:
-        try:
-            return point.node.format_map({"prefix": self.spec.id, **self.spec.options})
-        except KeyError as error:
-            raise self._misfit(f"node id {point.node!r} needs the option {error}") from None
-
-    def _misfit(self, problem: str) -> ProfileMisfit:
-        return ProfileMisfit(f"device {self.spec.id}, profile {self.spec.profile}: {problem}")
+    def served(self) -> ServedDevice:
+        """Without the profile, whose library the control process does not load."""
+        return ServedDevice(self.spec, self.kind, self.conduct, self.blocks, self.points)

@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any, Final
 
 from ems.clock import Clock, SystemClock
-from ems.drivers.device import CompiledDevice
+from ems.drivers.channels import channels, frequency_device
+from ems.drivers.device import ServedDevice
 from ems.drivers.freeze import (
     cell_block,
     channel,
@@ -27,7 +28,6 @@ from ems.drivers.image import DeviceImage
 from ems.drivers.link import Connection
 from ems.drivers.modbus import ModbusConnection, ModbusPort
 from ems.drivers.owner import Context, Member, Order, Owner
-from ems.drivers.roles import channels, compile_site, frequency_device
 from ems.model import (
     MISSING,
     Command,
@@ -63,18 +63,20 @@ class FieldIO:
 
     Args:
         site: The compiled site.
+        devices: Its devices as ``ems.drivers.roles.compile_site`` made them.
         clock: Monotonic time; the same as the caller's of :meth:`snapshot`.
         observe: Read only; every write is refused at the transport and counted.
-
-    Raises:
-        ems.drivers.device.ProfileMisfit: what does not fit between site file and
-            profiles, all at once.
-        FileNotFoundError, ems.yamlfile.FileErrors: a profile is missing or wrong.
     """
 
-    def __init__(self, site: Site, clock: Clock | None = None, observe: bool = False) -> None:
+    def __init__(
+        self,
+        site: Site,
+        devices: Mapping[str, ServedDevice],
+        clock: Clock | None = None,
+        observe: bool = False,
+    ) -> None:
         self.site = site
-        self.devices: Mapping[str, CompiledDevice] = compile_site(site)
+        self.devices = devices
         self.images: Mapping[str, DeviceImage] = {
             name: DeviceImage.of(device.blocks) for name, device in self.devices.items()
         }
@@ -86,7 +88,7 @@ class FieldIO:
         self._owners: list[Owner] = []
         self._served_by: dict[str, tuple[Owner, Member]] = {}
         self._channels = channels(site)
-        self._frequency = frequency_device(site, dict(self.devices))
+        self._frequency = frequency_device(site, devices)
 
     @property
     def refused_writes(self) -> int:
@@ -151,7 +153,7 @@ class FieldIO:
             served = self._served_by.get(device)
             if served is None:
                 problem = "no device carries out this command"
-            elif write not in served[1].port.device.profile.writes:
+            elif write not in served[1].port.device.conduct.writes:
                 problem = f"the profile of {device} has no write {write!r}"
             else:
                 served[0].submit(served[1], Order(command, write, context, element, now_s))
@@ -206,7 +208,7 @@ class FieldIO:
 
     def _build_owners(self) -> Iterator[Owner]:
         timeouts = {c.device: c.device_timeout_s for c in self.site.converters}
-        groups: dict[tuple[str, str, int, str], list[CompiledDevice]] = {}
+        groups: dict[tuple[str, str, int, str], list[ServedDevice]] = {}
         for device in self.devices.values():
             spec = device.spec
             groups.setdefault((spec.transport, spec.host, spec.port, spec.path), []).append(device)
@@ -228,11 +230,9 @@ class FieldIO:
             self._served_by.update({member.id: (owner, member) for member in members})
             yield owner
 
-    def _connection(
-        self, spec: DeviceSpec, devices: list[CompiledDevice]
-    ) -> tuple[Connection, Any]:
+    def _connection(self, spec: DeviceSpec, devices: list[ServedDevice]) -> tuple[Connection, Any]:
         """The transport of a group of devices, and the type of their ports."""
-        timeout_s = max(device.profile.link.timeout_ms for device in devices) / 1000
+        timeout_s = max(device.conduct.timeout_s for device in devices)
         if spec.transport == "modbus_tcp":
             return ModbusConnection(spec.host, spec.port, timeout_s, self._observe), ModbusPort
         # Loaded only for sites that need it: asyncua is the largest import of all.

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from ems.drivers.device import Block, CompiledDevice, Values, compile_device
+from ems.drivers.compiler import compile_device
+from ems.drivers.device import Block, CompiledDevice, Values
 from ems.drivers.profile import Golden, Profile
 from ems.model import Quality
 from ems.site import DeviceSpec

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ems.drivers.codec import Raw
-from ems.drivers.device import Block, CompiledDevice, Located, Values
+from ems.drivers.device import Block, Located, ServedDevice, Values
 from ems.model import Link
 
 
@@ -75,7 +75,7 @@ class Port(Protocol):
     Every call raises ``LinkDown``, ``NoAnswer``, ``BadAnswer`` or ``DeviceRefusal``.
     """
 
-    device: CompiledDevice
+    device: ServedDevice
 
     async def prepare(self) -> None:
         """Find out what must be known before the first read, such as SunSpec addresses."""

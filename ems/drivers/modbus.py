@@ -17,7 +17,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
 from ems.drivers import sunspec
-from ems.drivers.device import Block, CompiledDevice, Located, Values
+from ems.drivers.device import Block, Located, ServedDevice, Values
 from ems.drivers.link import (
     BadAnswer,
     DeviceRefusal,
@@ -225,10 +225,10 @@ class ModbusConnection:
 class ModbusPort:
     """One unit behind a Modbus connection."""
 
-    def __init__(self, connection: ModbusConnection, device: CompiledDevice) -> None:
+    def __init__(self, connection: ModbusConnection, device: ServedDevice) -> None:
         self.device = device
         self._connection = connection
-        self._rules = device.profile.link
+        self._rules = device.conduct
         self._unit = device.spec.unit_id
         self._models: dict[int, sunspec.Model] = {}
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from asyncua import Client, ua
 from asyncua.client.ua_client import UaClientState
 
-from ems.drivers.device import Block, CompiledDevice, Located, Values
+from ems.drivers.device import Block, Located, ServedDevice, Values
 from ems.drivers.link import (
     BadAnswer,
     DeviceRefusal,
@@ -175,7 +175,7 @@ class OpcUaConnection:
 class OpcUaPort:
     """One device (a set of nodes) on an OPC UA server."""
 
-    def __init__(self, connection: OpcUaConnection, device: CompiledDevice) -> None:
+    def __init__(self, connection: OpcUaConnection, device: ServedDevice) -> None:
         self.device = device
         self._connection = connection
         self._index = 0
@@ -183,7 +183,7 @@ class OpcUaPort:
 
     async def prepare(self) -> None:
         """Resolve the namespace; its index may differ from server to server and run to run."""
-        uri = self.device.profile.link.namespace_uri
+        uri = self.device.conduct.namespace_uri
         self._index = await self._connection.namespace_index(uri)
         self._nodes = {
             block.key: [self._node_id(node) for node in block.nodes] for block in self.device.blocks

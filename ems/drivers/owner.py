@@ -9,7 +9,7 @@ from typing import Final
 
 from ems.clock import Clock
 from ems.drivers.codec import NotWritable
-from ems.drivers.device import Block, Located
+from ems.drivers.device import Block, Located, Step, Write
 from ems.drivers.image import DeviceImage
 from ems.drivers.link import (
     BadAnswer,
@@ -21,7 +21,6 @@ from ems.drivers.link import (
     Port,
     WriteForbidden,
 )
-from ems.drivers.profile import Step, WriteSpec
 from ems.model import Command, CommandResult, Link, Quality
 
 log = logging.getLogger(__name__)
@@ -234,7 +233,7 @@ class Owner:
 
     async def _hold_registers(self, member: Member) -> None:
         """Bring the registers of ``on_connect`` to their values, writing only what differs."""
-        for step in member.port.device.profile.on_connect:
+        for step in member.port.device.conduct.on_connect:
             block = member.port.device.block_of(step.point)
             if block is None or step.value == self._seen(member, step.point):
                 continue
@@ -250,7 +249,7 @@ class Owner:
     async def _carry_out(self, member: Member) -> None:
         key = next(iter(member.pending))
         order = member.pending.pop(key)
-        spec = member.port.device.profile.writes[order.write]  # type: ignore[index]
+        spec = member.port.device.conduct.writes[order.write]
         now_s = self._clock.monotonic_s()
         left_s = order.at_s + COMMAND_LIFE_S - now_s
         if left_s <= 0.0:
@@ -282,11 +281,11 @@ class Owner:
             reason = str(error)
         self._result(order, reason)
 
-    async def _verify(self, member: Member, spec: WriteSpec, order: Order) -> str:
+    async def _verify(self, member: Member, spec: Write, order: Order) -> str:
         """Read back; empty when the device follows, else what it says instead."""
-        if spec.readback is None:
+        point = spec.readback
+        if not point:
             return ""
-        point = spec.readback.point
         block = member.port.device.block_of(point)
         if block is None or not await self._poll(member, block):
             return f"{point} cannot be read back"
@@ -295,20 +294,20 @@ class Owner:
         seen = self._seen(member, point)
         if seen is None:
             return f"{point} cannot be read back"
-        if abs(seen - wanted) > spec.readback.tolerance:
+        if abs(seen - wanted) > spec.tolerance:
             return f"{point} reads back {seen:g} where {wanted:g} was written"
         return ""
 
     async def _own_heartbeat(self, member: Member) -> None:
         device = member.port.device
-        name = device.profile.heartbeat_write
+        name = device.conduct.heartbeat_write
         if name and member.port.has(device.points[name]):
             member.counter = (member.counter + 1) & 0xFFFF
             await member.port.write([PointWrite(device.points[name], member.counter)])
 
     async def _make_safe(self) -> None:
         for member in self.members:
-            steps = member.port.device.profile.safe_state
+            steps = member.port.device.conduct.safe_state
             if not (steps and member.prepared and self.connection.connected):
                 continue
             try:

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ems import yamlfile
+from ems.drivers.device import Kind
 
 PROFILE_DIR: Final = Path(__file__).parent / "profiles"
 
@@ -41,14 +42,6 @@ class Strict(BaseModel):
     """Unknown keys are errors; nothing changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Kind(StrEnum):
-    """Which reading of ``ems.model`` the device feeds."""
-
-    PACK = "pack"
-    CONVERTER = "converter"
-    METER = "meter"
 
 
 class Maturity(StrEnum):

@@ -1,8 +1,9 @@
 """Which device of a site plays which part, and whether its profile can."""
 
 from ems.drivers import profile as profiles
-from ems.drivers.device import CompiledDevice, ProfileMisfit, compile_device
-from ems.drivers.profile import Kind, Profile
+from ems.drivers.compiler import ProfileMisfit, compile_device
+from ems.drivers.device import CompiledDevice, Kind
+from ems.drivers.profile import Profile
 from ems.site import PackSpec, Site
 
 
@@ -41,26 +42,6 @@ def compile_site(site: Site) -> dict[str, CompiledDevice]:
     if problems:
         raise ProfileMisfit("; ".join(problems))
     return devices
-
-
-def channels(site: Site) -> dict[int, int]:
-    """Channel of each load: loads on one device take its channels in site order."""
-    taken: dict[str, int] = {}
-    found = {}
-    for index, load in enumerate(site.loads):
-        if load.device is not None:
-            found[index] = taken.get(load.device, 0)
-            taken[load.device] = found[index] + 1
-    return found
-
-
-def frequency_device(site: Site, devices: dict[str, CompiledDevice]) -> str:
-    """Device that tells grid frequency: the grid meter, else the first other meter with it."""
-    for name in (site.grid.device, *devices):
-        profile = devices[name].profile
-        if profile.kind is Kind.METER and "frequency_hz" in profile.provides:
-            return name
-    return site.grid.device
 
 
 def _kinds(site: Site) -> dict[str, Kind]:

@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.model import CycleRecord, FloatArray, Quality, Reading
+from ems.model import (
+    CommandResult,
+    ConverterState,
+    CycleRecord,
+    FloatArray,
+    Link,
+    Quality,
+    Reading,
+    SetPower,
+)
 from ems.site import Site
 
 
@@ -82,6 +91,23 @@ def decision(record: CycleRecord) -> dict[str, Any]:
     }
 
 
+def failed_commands(record: CycleRecord) -> list[CommandResult]:
+    """Commands that were not carried out and should have been.
+
+    A converter that forms the grid follows the load: that it takes no set-point is what
+    an island is, and written down every second it would bury what matters.
+    """
+    return [r for r in record.snapshot.results if not r.ok and not _forms_grid(r, record)]
+
+
+def _forms_grid(result: CommandResult, record: CycleRecord) -> bool:
+    if not isinstance(result.command, SetPower):
+        return False
+    converter = record.snapshot.converters[result.command.converter]
+    answers = converter.link is Link.UP and converter.setpoint_w.good is not None
+    return answers and converter.state.good == ConverterState.ISLAND
+
+
 def summary(record: CycleRecord) -> dict[str, Any]:
     """One minute's state of every rule's outcome (the evaluation summary).
 
@@ -103,7 +129,7 @@ def summary(record: CycleRecord) -> dict[str, Any]:
             None if c.power_w.good is None else round(c.power_w.good)
             for c in record.snapshot.converters
         ],
-        "failed_commands": sum(not r.ok for r in record.snapshot.results),
+        "failed_commands": len(failed_commands(record)),
         "text": f"{made.mode}, {power_kw:+.1f} kW, {len(made.causes)} causes",
     }
 

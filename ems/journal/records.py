@@ -4,11 +4,19 @@ Each entry carries the inputs, the limit and the decision, so that a reviewer ca
 it from the entry alone; the words name pack, cell, value, limit, h and debounce.
 """
 
+import re
 from dataclasses import asdict
 from typing import Any
 
 from ems.clock import wall_step_s
-from ems.journal.evidence import converter_inputs, decision, pack_inputs, reading, summary
+from ems.journal.evidence import (
+    converter_inputs,
+    decision,
+    failed_commands,
+    pack_inputs,
+    reading,
+    summary,
+)
 from ems.model import (
     ActiveCause,
     CommandResult,
@@ -25,6 +33,7 @@ Entry = tuple[str, dict[str, Any], bool]
 
 CLOCK_STEP_S = 2.0
 URGENT_LEVEL = 3
+_NUMBER = re.compile(r"-?\d[\d.]*(?:e[-+]?\d+)?")
 _URGENT_REQUESTS = (RequestKind.ARM, RequestKind.RESET, RequestKind.DISARM)
 
 
@@ -121,7 +130,6 @@ def _cause(
     cause: ActiveCause, level_from: int, level_to: int, record: CycleRecord, site: Site
 ) -> dict[str, Any]:
     packs = range(site.n_packs) if cause.pack is None else [cause.pack]
-    first = ", first" if cause.first_out else ""
     return {
         "cause": cause.cause,
         "name": cause.name,
@@ -130,7 +138,8 @@ def _cause(
         "since_s": cause.since_s,
         "first_out": cause.first_out,
         "latched": cause.latched,
-        "text": f"{cause.cause} {cause.name} level {level_to}{first}: {cause.detail}",
+        "text": f"{cause.cause} {cause.name} {_standing(cause, level_from, level_to)}"
+        f": {cause.detail}",
         "packs": [pack_inputs(i, record, site) for i in packs],
         "converters": [converter_inputs(i, record, site) for i in range(len(site.converters))],
         "grid": {
@@ -142,6 +151,17 @@ def _cause(
         },
         "decision": decision(record),
     }
+
+
+def _standing(cause: ActiveCause, level_from: int, level_to: int) -> str:
+    """What has become of a cause: gone is not yet cleared while its latch stands."""
+    if not level_to:
+        how = " after ack or reset" if cause.latched else ""
+        return f"cleared{how}, was level {level_from}"
+    marks = [", first"] if cause.first_out else []
+    if cause.latched:
+        marks.append(", condition gone, still latched")
+    return f"level {level_to}{''.join(marks)}"
 
 
 def _requests(record: CycleRecord) -> list[Entry]:
@@ -163,15 +183,21 @@ def _requests(record: CycleRecord) -> list[Entry]:
 
 def _failures(previous: CycleRecord, record: CycleRecord, site: Site) -> list[Entry]:
     """Commands that failed now and not already in the cycle before for the same reason."""
-    known = {_failure(result, site) for result in previous.snapshot.results if not result.ok}
+    known = {_key_of(*_failure(result, site)) for result in failed_commands(previous)}
     found: list[Entry] = []
-    for result in record.snapshot.results:
-        if result.ok or (key := _failure(result, site)) in known:
+    for result in failed_commands(record):
+        target, reason = _failure(result, site)
+        if (key := _key_of(target, reason)) in known:
             continue
-        target, reason = key
+        known.add(key)
         data = {"target": target, "command": asdict(result.command), "reason": reason}
         found.append(("COMMAND_REFUSED", data | {"text": f"{target}: {reason}"}, False))
     return found
+
+
+def _key_of(target: str, reason: str) -> tuple[str, str]:
+    """The same complaint with other numbers is the same complaint."""
+    return target, _NUMBER.sub("#", reason)
 
 
 def _failure(result: CommandResult, site: Site) -> tuple[str, str]:

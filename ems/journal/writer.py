@@ -1,12 +1,14 @@
 """The interlock log: append-only, hash-chained lines of JSON, one writer.
 
-``append`` hands bytes to the operating system and never waits for the disk;
-``commit`` does, and may run in a thread. What the log promises and what it does not is
-written in ``docs/explanation/safety-concept.md``.
+``append`` hands bytes to the operating system and never waits for the disk, not even
+where one segment ends and the next begins; ``commit`` does, and may run in a thread.
+What the log promises and what it does not is written in
+``docs/explanation/safety-concept.md``.
 """
 
 import fcntl
 import hashlib
+import logging
 import os
 import threading
 import uuid
@@ -17,6 +19,8 @@ from typing import Any, Self
 
 from ems.journal.chain import sealed
 from ems.journal.tail import read_tail
+
+log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 
@@ -59,7 +63,11 @@ class Journal:
         self._lock_fd = _locked(directory / "journal.lock")
         self._segment_bytes = segment_bytes
         self._mutex = threading.Lock()
-        self._fd = -1
+        self._commits = threading.Lock()
+        self._retired: list[int] = []
+        """Descriptors of full segments that are not on the disk yet."""
+        self._stuck = False
+        """The next segment could not be opened; the old one grows."""
         self.boot_id = boot_id or uuid.uuid4().hex
         tail = read_tail(directory)
         self._seq, self._hash, self._number = tail.seq, tail.hash, tail.number
@@ -78,11 +86,11 @@ class Journal:
         }
         self._opening: list[tuple[str, dict[str, Any]]] = [("BOOT", boot)]
         if tail.segment is None:
-            self._open_segment(1)
+            self._first_segment(1)
         elif tail.tamper:
             # Evidence is never touched: the malformed segment stays as it was found.
             self._opening.append(("TAMPER", _evidence(tail.segment, tail.tamper)))
-            self._open_segment(tail.number + 1)
+            self._first_segment(tail.number + 1)
         else:
             if tail.torn:
                 self._opening.append(
@@ -131,12 +139,26 @@ class Journal:
         Raises:
             OSError: the disk reported an error; what it holds is unknown.
         """
-        with self._mutex:
-            fd = os.dup(self._fd)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        # One at a time: who comes second must not return before what the first took is safe.
+        with self._commits:
+            with self._mutex:
+                fd = os.dup(self._fd)
+                retired, self._retired = self._retired, []
+            try:
+                new_name = bool(retired)
+                while retired:
+                    full = retired.pop(0)
+                    try:
+                        os.fsync(full)
+                    finally:
+                        os.close(full)
+                if new_name:
+                    _sync_directory(self._directory)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+                with self._mutex:
+                    self._retired[:0] = retired
 
     def close(self) -> None:
         """Commit and let go of the lock."""
@@ -170,10 +192,7 @@ class Journal:
             self._hash,
         )
         if self._size and self._size + len(line) > self._segment_bytes:
-            self.commit()
-            with self._mutex:
-                os.close(self._fd)
-                self._open_segment(self._number + 1)
+            self._rotate()
         written = 0
         try:
             while written < len(line):
@@ -185,11 +204,31 @@ class Journal:
         self._seq, self._hash = self._seq + 1, digest
         return self._seq
 
-    def _open_segment(self, number: int) -> None:
-        path = self._directory / f"interlock-{number:06d}.jsonl"
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
-        self._number, self._size = number, 0
+    def _first_segment(self, number: int) -> None:
+        """The segment that this run begins with."""
+        self._fd, self._number, self._size = self._new(number), number, 0
         _sync_directory(self._directory)
+
+    def _rotate(self) -> None:
+        """Go on in a new segment, or in the old one while there can be none.
+
+        The old one is left to the next ``commit``: to wait for the disk is its business.
+        """
+        try:
+            fd = self._new(self._number + 1)
+        except OSError as error:
+            if not self._stuck:
+                log.error("no new segment of the interlock log (%s); the old one goes on", error)
+            self._stuck = True
+            return
+        with self._mutex:
+            self._retired.append(self._fd)
+            self._fd, self._number, self._size = fd, self._number + 1, 0
+        self._stuck = False
+
+    def _new(self, number: int) -> int:
+        path = self._directory / f"interlock-{number:06d}.jsonl"
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
 
 
 def _locked(path: Path) -> int:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from ems.drivers.profile import Kind, Profile, load
+from ems.drivers.device import Kind
+from ems.drivers.profile import Profile, load
 from ems.judge.finding import Finding, error, warning
 from ems.site import Site
 from ems.yamlfile import FileErrors

@@ -112,6 +112,26 @@ def judge_chemistry(site: Site) -> Iterator[Finding]:
         yield info("chemistry_size", "packs", f"{found} is allowed at {size}")
 
 
+def judge_import(site: Site) -> Iterator[Finding]:
+    """Whether what may be imported carries the loads when the packs give nothing."""
+    limit_w = site.grid.import_limit_w
+    critical_w = max(
+        site.backup.critical_w, sum(load.nominal_w for load in site.loads if not load.sheddable)
+    )
+    all_w = critical_w + sum(load.nominal_w for load in site.loads if load.sheddable)
+    if limit_w >= all_w:
+        return
+    loads = "what cannot be shed" if limit_w < critical_w else "all loads together"
+    needed_w = critical_w if limit_w < critical_w else all_w
+    yield warning(
+        "import_limit",
+        "grid.import_limit_kw",
+        f"{kw_from_w(limit_w):g} kW is less than the {kw_from_w(needed_w):g} kW of {loads}: "
+        "with the packs empty or stopped it cannot be kept",
+        f"at least {kw_from_w(all_w):g} kW, or smaller loads",
+    )
+
+
 def judge_intake(site: Site, today: date) -> Iterator[Finding]:
     """Age of the capacity tests, and packs at the end of their second life."""
     for index, pack in enumerate(site.packs):

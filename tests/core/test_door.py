@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ems import door
-from ems.door import Door, parse_request
+from ems.door import LONGEST_S, Answer, Door, parse_request
 from ems.model import OperatorRequest, RequestKind
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -23,16 +23,18 @@ async def ask(path: Path, line: bytes) -> dict:
     return json.loads(answer)
 
 
-def serve(path: Path, line: bytes, refusal: str = "") -> tuple[dict, list[OperatorRequest]]:
+def serve(
+    path: Path, line: bytes, refusal: str = "", note: str = "", boot: str = "b0a7"
+) -> tuple[dict, list[OperatorRequest]]:
     """Open a door, send one line, return the answer and what the gate was asked."""
     asked: list[OperatorRequest] = []
 
-    async def gate(request: OperatorRequest) -> str:
+    async def gate(request: OperatorRequest) -> Answer:
         asked.append(request)
-        return refusal
+        return Answer(refusal, note)
 
     async def main() -> dict:
-        opened = Door(path, lambda: {"mode": "run"}, gate)
+        opened = Door(path, lambda: {"mode": "run"}, gate, boot)
         await opened.start()
         try:
             return await ask(path, line)
@@ -40,6 +42,21 @@ def serve(path: Path, line: bytes, refusal: str = "") -> tuple[dict, list[Operat
             await opened.stop()
 
     return asyncio.run(main()), asked
+
+
+def test_a_note_reaches_the_caller_of_a_granted_request(tmp_path):
+    line = b'{"op": "request", "kind": "disarm", "reason": "rack work"}'
+    answer, _ = serve(tmp_path / "door", line, note="it is not in the log: disk full")
+    assert answer["ok"]
+    assert answer["note"] == "it is not in the log: disk full"
+
+
+def test_ids_of_requests_do_not_repeat_after_a_restart(tmp_path):
+    line = b'{"op": "request", "kind": "disarm", "reason": "rack work"}'
+    first, _ = serve(tmp_path / "door", line, boot="b0a7")
+    second, _ = serve(tmp_path / "door", line, boot="c1d8")
+    assert first["id"] != second["id"]
+    assert "b0a7" in first["id"]
 
 
 def test_status_is_read_without_asking_the_gate(tmp_path):
@@ -95,6 +112,11 @@ def test_refusal_of_the_gate_reaches_the_caller_in_words(tmp_path):
             "negative",
             id="negative duration",
         ),
+        pytest.param(
+            b'{"op": "request", "kind": "setpoint", "reason": "test", "duration_s": 604801}',
+            "7 days",
+            id="longer than a week",
+        ),
     ],
 )
 def test_bad_message_gets_one_clear_error_and_no_request(tmp_path, line, says):
@@ -106,7 +128,7 @@ def test_bad_message_gets_one_clear_error_and_no_request(tmp_path, line, says):
 
 def test_door_is_open_to_owner_and_group_only(tmp_path):
     async def main() -> int:
-        opened = Door(tmp_path / "door", dict, None)  # type: ignore[arg-type]
+        opened = Door(tmp_path / "door", dict, None, "b0a7")  # type: ignore[arg-type]
         await opened.start()
         mode = (tmp_path / "door").stat().st_mode & 0o777
         await opened.stop()
@@ -119,6 +141,12 @@ def test_door_is_open_to_owner_and_group_only(tmp_path):
 def test_nobody_at_the_door_is_an_os_error(tmp_path):
     with pytest.raises(OSError, match=r"."):
         door.call(tmp_path / "absent", {"op": "status"})
+
+
+@pytest.mark.parametrize("duration_s", [0.0, 1.0, LONGEST_S])
+def test_an_order_may_last_a_week_and_a_duration_of_zero_ends_one(duration_s):
+    message = {"kind": "setpoint", "reason": "acceptance test", "duration_s": duration_s}
+    assert parse_request(message, "lin", "op-1").duration_s == duration_s
 
 
 def test_request_carries_value_and_duration():

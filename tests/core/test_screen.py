@@ -45,6 +45,22 @@ def test_a_running_site_shows_flows_packs_promise_and_plan():
         assert f"{pack.id} {pack.chemistry}" in text
 
 
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [
+        ("Asia/Shanghai", "2026-03-02 20:00:07 (UTC+08:00)"),
+        ("Europe/Berlin", "2026-03-02 13:00:07 (UTC+01:00)"),
+        ("America/St_Johns", "2026-03-02 08:30:07 (UTC-03:30)"),
+        ("UTC", "2026-03-02 12:00:07 (UTC+00:00)"),
+    ],
+)
+def test_the_time_is_the_sites_own_and_says_its_offset(zone, shown):
+    status = status_of()
+    status["now_utc"] = "2026-03-02T12:00:07+00:00"
+    status["site"]["timezone"] = zone
+    assert shown in text_of(status)
+
+
 @pytest.mark.parametrize("width", [80, 100, 130, 200])
 def test_no_line_is_longer_than_the_terminal(width):
     assert max(map(len, text_of(status_of(), width).splitlines())) <= width

@@ -1,5 +1,7 @@
 """The state file: replaced whole or not at all."""
 
+import pytest
+
 from ems import store
 
 
@@ -12,11 +14,20 @@ def test_absent_file_is_none(tmp_path):
     assert store.read(tmp_path / "state.json") is None
 
 
-def test_damaged_file_is_set_aside_not_lost(tmp_path):
+@pytest.mark.parametrize("content", [b'{"peak_w": 12', b"", b"[1]", b"\xff\x00"])
+def test_damaged_file_is_an_error_and_never_taken_for_absent(tmp_path, content):
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        store.read(path)
+
+
+def test_file_that_is_no_good_is_kept_for_whoever_asks_why(tmp_path):
     path = tmp_path / "state.json"
     path.write_text('{"peak_w": 12')
-    assert store.read(path) is None
+    store.set_aside(path)
     assert (tmp_path / "state.bad").read_text() == '{"peak_w": 12'
+    assert store.read(path) is None
 
 
 def test_crash_between_writing_and_replacing_leaves_the_old_state(tmp_path):

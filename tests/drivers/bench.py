@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ems.clock import SystemClock
 from ems.config import load_site
-from ems.drivers.device import CompiledDevice
+from ems.drivers.device import ServedDevice
 from ems.drivers.field import FieldIO
+from ems.drivers.roles import compile_site
 from ems.model import Command, CommandResult, Link, SetContactor, SiteSnapshot
 from ems.site import DeviceSpec, Site
 from sim.plant import Plant
@@ -53,7 +54,7 @@ def device(name: str, profile: str, **changes: object) -> DeviceSpec:
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 
-def _hurried(compiled: CompiledDevice) -> CompiledDevice:
+def _hurried(compiled: ServedDevice) -> ServedDevice:
     """The device polled ten times a second, so that nobody waits for the next poll."""
     blocks = tuple(replace(block, period_s=0.1) for block in compiled.blocks)
     return replace(compiled, blocks=blocks)
@@ -67,8 +68,8 @@ class Bench:
         self.plant = Plant(site, 1, None, protection=True)
         self.servers = Servers(site, self.plant)
         self.clock = SystemClock()
-        self.io = FieldIO(site, self.clock, observe)
-        self.io.devices = {name: _hurried(d) for name, d in self.io.devices.items()}
+        devices = {name: _hurried(d.served()) for name, d in compile_site(site).items()}
+        self.io = FieldIO(site, devices, self.clock, observe)
         self.results: list[CommandResult] = []
 
     def snapshot(self) -> SiteSnapshot:

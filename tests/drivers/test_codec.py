@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
 
-from ems.drivers.codec import ArrayCodec, NotWritable, PointCodec, point_codec
-from ems.drivers.profile import Kind, PointSpec
+from ems.drivers.codec import ArrayCodec, NotWritable, PointCodec
+from ems.drivers.compiler import point_codec
+from ems.drivers.device import Kind
+from ems.drivers.profile import PointSpec
 from ems.model import Contactor, Quality
 
 BAD = (None, Quality.BAD)

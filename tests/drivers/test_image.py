@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ems.drivers import profile
-from ems.drivers.device import Block, CompiledDevice, Values, compile_device
+from ems.drivers.compiler import compile_device
+from ems.drivers.device import Block, CompiledDevice, Values
 from ems.drivers.freeze import channel
 from ems.drivers.image import DeviceImage
 from ems.model import MISSING, Link, Quality, Reading

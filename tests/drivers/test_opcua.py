@@ -10,7 +10,7 @@ import pytest
 from asyncua import ua
 
 from ems.drivers import profile
-from ems.drivers.device import compile_device
+from ems.drivers.compiler import compile_device
 from ems.drivers.link import BadAnswer, DeviceRefusal, LinkDown, NoAnswer, WriteForbidden
 from ems.drivers.opcua import OpcUaConnection, OpcUaPort
 from ems.model import Contactor, Link, Quality, SetContactor
@@ -104,8 +104,7 @@ def test_the_connection_by_itself():
             await connection.read([])
         await connection.connect()
         await port.prepare()
-        link = device.profile.link.model_copy(update={"namespace_uri": "urn:else"})
-        other = replace(device, profile=device.profile.model_copy(update={"link": link}))
+        other = replace(device, conduct=replace(device.conduct, namespace_uri="urn:else"))
         with pytest.raises(BadAnswer, match="no namespace urn:else"):
             await OpcUaPort(connection, other).prepare()
         unknown = ua.NodeId.from_string("ns=2;s=p3.nothing")
@@ -138,9 +137,11 @@ def test_a_site_without_opc_ua_does_not_load_its_library():
     code = (
         "import asyncio, sys\n"
         "from ems.drivers.field import FieldIO\n"
+        "from ems.drivers.roles import compile_site\n"
         "from tests.drivers.bench import demo_site, modbus_only\n"
         "async def main():\n"
-        "    io = FieldIO(modbus_only(demo_site()))\n"
+        "    site = modbus_only(demo_site())\n"
+        "    io = FieldIO(site, compile_site(site))\n"
         "    await io.start()\n"
         "    await io.stop()\n"
         "asyncio.run(main())\n"

@@ -9,7 +9,8 @@ import pytest
 
 from ems.clock import SystemClock
 from ems.drivers import profile
-from ems.drivers.device import Block, Values, compile_device
+from ems.drivers.compiler import compile_device
+from ems.drivers.device import Block, Values
 from ems.drivers.image import DeviceImage
 from ems.drivers.link import BadAnswer, LinkDown, NoAnswer, PointWrite
 from ems.drivers.owner import BACKOFF_MAX_S, COMMAND_LIFE_S, SILENT_AFTER, Member, Order, Owner

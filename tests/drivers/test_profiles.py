@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ems.drivers import golden, profile
-from ems.drivers.device import ProfileMisfit, compile_device
+from ems.drivers.compiler import ProfileMisfit, compile_device
 from ems.drivers.profile import Profile
 from ems.yamlfile import FileErrors
 from tests.drivers.bench import device

@@ -6,18 +6,23 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from ems.journal.evidence import summary
 from ems.journal.records import entries
 from ems.model import (
+    MISSING,
     ActiveCause,
     BackupEstimate,
     CommandResult,
     ContactorDemand,
+    ConverterState,
     CycleRecord,
     GateDecision,
     Limits,
+    Link,
     Mode,
     OperatorRequest,
     Quality,
+    Reading,
     RequestKind,
     SetContactor,
     SetpointRequest,
@@ -176,6 +181,93 @@ def test_failed_command_is_written_once_until_it_works_again() -> None:
     assert kinds(record(), first) == [("COMMAND_REFUSED", False)]
     ((_, data, _),) = entries(first, again, SITE)
     assert data["text"] == "contactor p1: refused"
+
+
+def reporting(now: CycleRecord, **converter: object) -> CycleRecord:
+    """The same cycle with other readings of converter 1."""
+    first, second = now.snapshot.converters
+    readings = (first, replace(second, **converter))  # type: ignore[arg-type]
+    return replace(now, snapshot=replace(now.snapshot, converters=readings))
+
+
+IGNORED = CommandResult(
+    SetPower(1, 500.0), False, "setpoint_w reads back 0 where 500 was written", 100.0
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "setpoint_w", "link", "written"),
+    [
+        pytest.param(ConverterState.RUN, 0.0, Link.UP, True, id="it should follow"),
+        pytest.param(ConverterState.ISLAND, 0.0, Link.UP, False, id="it forms the grid"),
+        pytest.param(ConverterState.ISLAND, 0.0, Link.SILENT, True, id="it does not answer"),
+        pytest.param(ConverterState.ISLAND, None, Link.UP, True, id="it says no set-point"),
+        pytest.param(None, 0.0, Link.UP, True, id="it says no state"),
+    ],
+)
+def test_a_converter_that_forms_the_grid_takes_no_set_point(
+    state: ConverterState | None, setpoint_w: float | None, link: Link, written: bool
+) -> None:
+    def known(value: float | None) -> Reading:
+        return MISSING if value is None else Reading(float(value), 101.0)
+
+    now = reporting(
+        with_results(record(101.0, Mode.BACKUP), IGNORED),
+        state=known(state),
+        setpoint_w=known(setpoint_w),
+        link=link,
+    )
+    before = record(mode=Mode.BACKUP)
+    assert kinds(before, now) == ([("COMMAND_REFUSED", False)] if written else [])
+    assert summary(now)["failed_commands"] == written
+
+
+def test_a_contactor_that_fails_is_written_whatever_the_converter_does() -> None:
+    failed = CommandResult(SetContactor(1, False), False, "refused", 100.0)
+    now = reporting(
+        with_results(record(101.0, Mode.BACKUP), failed),
+        state=Reading(float(ConverterState.ISLAND), 101.0),
+    )
+    assert kinds(record(mode=Mode.BACKUP), now) == [("COMMAND_REFUSED", False)]
+
+
+def test_the_same_complaint_with_other_numbers_is_written_once() -> None:
+    other = replace(IGNORED, reason="setpoint_w reads back -1.5e-05 where 612.5 was written")
+    assert kinds(with_results(record(), IGNORED), with_results(record(101.0), other)) == []
+    twice = with_results(record(101.0), IGNORED, other)
+    assert kinds(record(), twice) == [("COMMAND_REFUSED", False)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        pytest.param((), (cause(3),), "level 3, first: p1", id="raised"),
+        pytest.param(
+            (cause(3),),
+            (cause(3, latched=True),),
+            "level 3, first, condition gone, still latched: p1",
+            id="condition gone",
+        ),
+        pytest.param(
+            (cause(4, first_out=False),),
+            (cause(3, first_out=False, latched=True),),
+            "level 3, condition gone, still latched: p1",
+            id="level and condition in one cycle",
+        ),
+        pytest.param((cause(2),), (), "cleared, was level 2: p1", id="cleared by itself"),
+        pytest.param(
+            (cause(3, latched=True),),
+            (),
+            "cleared after ack or reset, was level 3: p1",
+            id="cleared by an operator",
+        ),
+    ],
+)
+def test_gone_is_not_called_cleared_while_the_latch_stands(
+    before: tuple[ActiveCause, ...], after: tuple[ActiveCause, ...], words: str
+) -> None:
+    ((_, data, _),) = entries(record(causes=before), record(101.0, causes=after), SITE)
+    assert data["text"].startswith(f"C01 cell_voltage_high {words} cell 7: ")
 
 
 @pytest.mark.parametrize(

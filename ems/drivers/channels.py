@@ -1,0 +1,26 @@
+"""Which channel or device a value of the site comes from where several could give it."""
+
+from collections.abc import Mapping
+
+from ems.drivers.device import Kind, ServedDevice
+from ems.site import Site
+
+
+def channels(site: Site) -> dict[int, int]:
+    """Channel of each load: loads on one device take its channels in site order."""
+    taken: dict[str, int] = {}
+    found = {}
+    for index, load in enumerate(site.loads):
+        if load.device is not None:
+            found[index] = taken.get(load.device, 0)
+            taken[load.device] = found[index] + 1
+    return found
+
+
+def frequency_device(site: Site, devices: Mapping[str, ServedDevice]) -> str:
+    """Device that tells grid frequency: the grid meter, else the first other meter with it."""
+    for name in (site.grid.device, *devices):
+        device = devices[name]
+        if device.kind is Kind.METER and device.block_of("frequency_hz") is not None:
+            return name
+    return site.grid.device

@@ -1,0 +1,28 @@
+"""Reading a site's files for ``ems run``: everything the control process is handed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ems.config import load_site
+from ems.dispatch.tariff import load_tariff
+from ems.drivers.roles import compile_site
+from ems.handover import Handover
+
+
+def prepare(site_file: Path, data_dir: Path | None = None) -> Handover:
+    """Site, tariff and device profiles, validated and compiled.
+
+    Args:
+        site_file: The site file; it names the others.
+        data_dir: Where data are kept, instead of what the file says.
+
+    Raises:
+        FileErrors: everything wrong with the first file that is no good.
+        ProfileMisfit: what does not fit between site file and profiles.
+        FileNotFoundError: there is no such profile.
+    """
+    site = load_site(site_file)
+    if data_dir is not None:
+        site = replace(site, data_dir=data_dir)
+    devices = {name: device.served() for name, device in compile_site(site).items()}
+    return Handover(site, load_tariff(site.grid.tariff), devices)
