@@ -23,6 +23,7 @@ from ems.model import (
 from ems.safety.cells import GOOD_ENOUGH, CellView, good, view_cells
 from ems.safety.program import thresholds
 from ems.safety.ratings import Ratings
+from ems.safety.socwindow import SOC_TAPER, recalibrating_a, soc_window
 from ems.safety.table import (
     RESISTANCE_END_OF_LIFE,
     ROW_OF_ID,
@@ -34,18 +35,6 @@ from ems.site import Chemistry, Site
 SOH_AS_NEW = 0.80
 """SoH at which a second-life pack has no ageing deduction left (b1)."""
 HEALTH_WITHOUT_RESISTANCE = 0.5
-SOC_LOW = 0.10
-SOC_TAPER = 0.03
-"""Power falls to 0 over this much SoC before an end of the window, so that a pack
-settles at the edge instead of switching there."""
-SOC_GAP_SEEN, SOC_GAP_FULL = 0.08, 0.12
-"""Disagreement with the BMS from which, and at which fully, the window shrinks (C22)."""
-RECALIBRATE_SEEN, RECALIBRATE_FULL = 0.04, 0.05
-"""Sigma from which, and at which fully, a SoC has to be measured anew at the top of a flat
-OCV curve; between them the upper end moves, so that a sigma that hovers switches nothing."""
-TO_THE_TOP = 1.0 + SOC_TAPER
-"""Upper end of such a pack: no taper even at an estimate of 100 %; cell voltage ends it."""
-
 _UNKNOWN = ("soc_unknown", "voltage_unknown", "temperature_unknown", "current_unknown")
 CHARGE_REASONS = (
     *_UNKNOWN, "bms_limit", "current", "cell_voltage_high", "cell_voltage_high", "hot", "cold",
@@ -227,7 +216,8 @@ def limits(
     c, packs = _constants(site), snapshot.packs
     aged = _aged(estimate, c)
     cells = view_cells(snapshot.cells, site)
-    soc_low, soc_high = soc_window(estimate, snapshot, aged.margin, c.soc_high, c.flat)
+    window = soc_window(estimate, snapshot, aged.margin, c.soc_high, c.flat)
+    soc_low, soc_high = window.low, window.high
     seen = np.array([cells.v_max, cells.t_max, cells.t_min, cells.v_min, cells.t_max, cells.t_min])
     grade = np.minimum((seen - aged.l3) / aged.span, 1.0)
 
@@ -257,6 +247,8 @@ def limits(
     np.multiply(grade.reshape(2, 3, -1), aged.base_a[:, None], out=terms[:, 7:10])
     terms[0, 10], terms[1, 10] = below_ceiling, above_floor
     terms[:, 10] = np.minimum(terms[:, 10], 1.0) * aged.base_a
+    if window.agreed_high is not window.high:
+        terms[0, 10] = recalibrating_a(estimate, window, terms[0, 10], aged.base_a[0])
     terms[:, 11] = aged.heat_a
     np.fmax(terms, 0.0, out=terms)  # negative and NaN alike become 0
     binds = terms.argmin(axis=1).tolist()
@@ -273,52 +265,6 @@ def limits(
         charge_reason=tuple([CHARGE_REASONS[i] for i in binds[0]]),
         discharge_reason=tuple([DISCHARGE_REASONS[i] for i in binds[1]]),
     )
-
-
-def soc_window(
-    estimate: SiteEstimate,
-    snapshot: SiteSnapshot,
-    margin: FloatArray,
-    soc_high: FloatArray,
-    flat: BoolArray,
-) -> tuple[FloatArray, FloatArray]:
-    """SoC of the lowest cell at which discharge ends, and of the fullest at which charge does.
-
-    Two sigma inside the chemistry's window, narrower with age. Where the BMS disagrees
-    by more than 8 points, the tighter of both opinions counts on each side, fully from
-    12 points on.
-
-    A pack with a flat OCV curve whose SoC is not known to 5 points may charge until its
-    cells' voltage ends it: only the steep end tells where the pack stands, and a window
-    that shrinks with the doubt would keep it from ever getting there. A BMS that says
-    more than we do is not overruled by our own doubt.
-
-    Args:
-        estimate: SoC and its sigma.
-        snapshot: SoC as the BMS reports it.
-        margin: What age takes off both ends.
-        soc_high: Upper end at h = 1, by chemistry.
-        flat: Packs whose OCV curve is flat between its ends.
-
-    Source:
-        b6 and cause C22 (recalibration).
-    """
-    sigma = estimate.soc_sigma_frac
-    margin = margin + 2.0 * sigma
-    low, high = SOC_LOW + margin, soc_high - margin
-    gap = np.array([good(p.soc_frac) for p in snapshot.packs]) - estimate.soc_frac
-    if np.fmax.reduce(np.abs(gap)) > SOC_GAP_SEEN:
-        share = np.minimum((np.abs(gap) - SOC_GAP_SEEN) / (SOC_GAP_FULL - SOC_GAP_SEEN), 1.0)
-        doubt = np.where(share > 0.0, gap * share, 0.0)  # NaN, a silent BMS, is no opinion
-        low = low + np.maximum(-doubt, 0.0)
-        high = high - np.maximum(doubt, 0.0)
-    if np.maximum.reduce(sigma) > RECALIBRATE_SEEN:
-        unsure = (sigma - RECALIBRATE_SEEN) / (RECALIBRATE_FULL - RECALIBRATE_SEEN)
-        agreed = np.fmin((SOC_GAP_FULL - gap) / (SOC_GAP_FULL - SOC_GAP_SEEN), 1.0)  # NaN: 1
-        unsure = np.minimum(np.maximum(unsure, 0.0), 1.0)
-        share = flat * unsure * np.maximum(agreed, 0.0)
-        high = high + share * (TO_THE_TOP - high)
-    return np.minimum(low, 1.0), np.maximum(high, 0.0)
 
 
 def _unknown(

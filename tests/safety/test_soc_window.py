@@ -56,20 +56,33 @@ def test_an_uncertain_pack_may_charge_until_its_voltage_says_full(
 
 
 @pytest.mark.parametrize(
-    ("reported", "high"),
+    ("reported", "current_a"),
     [
-        pytest.param(b.MISSING, 1.03, id="a silent BMS has no opinion"),
-        pytest.param(0.50, 1.03, id="it says less: the bottom's business"),
-        pytest.param(0.68, 1.03, id="8 points more: not yet"),
-        pytest.param(0.70, 0.915, id="10 points more: half way back"),
-        pytest.param(0.72, 0.73, id="12 points more: its opinion ends the charge"),
+        pytest.param(b.MISSING, 45.0, id="a silent BMS has no opinion"),
+        pytest.param(0.50, 45.0, id="it says less: the bottom's business"),
+        pytest.param(0.68, 45.0, id="8 points more: not yet"),
+        pytest.param(0.70, 27.0, id="10 points more: half way to slow"),
+        pytest.param(0.72, 9.0, id="12 points more: 0.1 C of 90 Ah"),
+        pytest.param(1.00, 9.0, id="it says full"),
     ],
 )
-def test_a_bms_that_says_more_is_not_overruled_by_our_doubt(reported: object, high: float) -> None:
-    """At a sigma of 5 points the window ends at 85 %, less the disagreement."""
-    bench = b.pack(soc_frac=reported)
-    lim = limits(SITE, bench, soc_sigma_frac=0.05, soh_sigma_frac=0.0)
-    assert lim.soc_high_frac[0] == pytest.approx(high)
+def test_beyond_what_the_bms_agrees_to_the_charge_is_slow_and_ends_by_voltage(
+    reported: object, current_a: float
+) -> None:
+    """At a sigma of 6 points both agree on an end of 83 %, less the disagreement."""
+    doubt = {"soc_frac": 0.60, "soc_max_frac": 0.84, "soc_sigma_frac": 0.06, "soh_sigma_frac": 0.0}
+    said = b.both(RICH_BMS, b.pack(soc_frac=reported))
+    lim = limits(SITE, said, **doubt)
+    assert lim.soc_high_frac[0] == pytest.approx(1.03)
+    assert lim.charge_a[0] == pytest.approx(current_a)
+    assert limits(SITE, b.both(said, b.cell_v(3.60)), **doubt).charge_a[0] == 0.0
+
+
+def test_below_the_agreed_end_a_dispute_slows_nothing() -> None:
+    lim = limits(
+        SITE, b.both(RICH_BMS, b.pack(soc_frac=0.72)), soc_sigma_frac=0.06, soh_sigma_frac=0.0
+    )
+    assert lim.charge_a[0] == pytest.approx(45.0)
 
 
 @settings(deadline=None)
