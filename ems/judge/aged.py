@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from ems.health.ocv import ocv_v
-from ems.safety.envelope import SOC_LOW, health_index
+from ems.safety.envelope import health_index
+from ems.safety.socwindow import SOC_LOW
 from ems.safety.table import (
     DISCHARGE_C_RATE,
     SOC_HIGH,
