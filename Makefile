@@ -26,17 +26,21 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/ems demo $(if $(DURATION),--duration-s $(DURATION))
 
-# The tests speak to a second-party broker and a foreign Modbus client.
-SYSTEM_TOOLS := mosquitto mosquitto_sub mbpoll
+# The tests speak to peers that others wrote: a broker, Modbus in C, OPC UA in JavaScript,
+# and a dissector that judges what we send. Each is a program or header and its Debian package.
+PEERS := /usr/sbin/mosquitto=mosquitto /usr/bin/mosquitto_sub=mosquitto-clients \
+  /usr/bin/mbpoll=mbpoll /usr/bin/cc=gcc /usr/include/stdio.h=libc6-dev \
+  /usr/bin/pkg-config=pkg-config /usr/include/modbus/modbus.h=libmodbus-dev \
+  /usr/bin/tshark=tshark /usr/bin/node=nodejs /usr/bin/npm=npm
 .PHONY: system-tools
 system-tools:
-	@missing=; for tool in $(SYSTEM_TOOLS); do \
-	  command -v $$tool >/dev/null || [ -x /usr/sbin/$$tool ] || missing="$$missing $$tool"; done; \
+	@missing=; for peer in $(PEERS); do \
+	  [ -e "$${peer%%=*}" ] || missing="$$missing $${peer#*=}"; done; \
 	if [ -n "$$missing" ]; then \
 	  echo "installing$$missing with apt"; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -qq && \
-	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto mosquitto-clients mbpoll >/dev/null; \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
 test: $(VENV)/.installed system-tools
@@ -50,12 +54,14 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	@mkdir -p build
-	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script --json build/$$(basename $$script .py).json; done
+	for name in cycle memory drivers; do $(BIN)/python -m benchmarks.$$name --json build/$$name.json; done
 
 docs: $(VENV)/.installed
 	$(BIN)/ems table > docs/reference/interlocks.md
 	$(BIN)/python -m ems.config.document > docs/reference/site-file.md
 	$(BIN)/python -m tests.docs.cli_page > docs/reference/command-line.md
+	$(BIN)/python -m ems.drivers.language.schema > docs/reference/device-profiles.md
+	$(BIN)/python -m ems.drivers.language.schema --json > docs/reference/device-profile.schema.json
 
 clean:
 	rm -rf $(VENV) build dist out .pytest_cache .mypy_cache .ruff_cache

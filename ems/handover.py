@@ -6,17 +6,14 @@ start judges the files anew, and the libraries that do it, some 10 MB, are gone 
 the first cycle.
 """
 
-import copyreg
 import fcntl
-import io
 import os
 import pickle
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ems.dispatch.tariff import Tariff
-from ems.drivers.device import ServedDevice
+from ems.drivers.device import CompiledDevice
 from ems.site import Site
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
@@ -28,7 +25,7 @@ class Handover:
 
     site: Site
     tariff: Tariff
-    devices: Mapping[str, ServedDevice]
+    devices: Mapping[str, CompiledDevice]
 
 
 def write(handover: Handover) -> int:
@@ -39,13 +36,9 @@ def write(handover: Handover) -> int:
     Raises:
         OSError: the system has no memory for it.
     """
-    buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
-    pickler.dispatch_table = copyreg.dispatch_table | {struct.Struct: _struct}
-    pickler.dump(handover)
     fd = os.memfd_create("ems-site", os.MFD_ALLOW_SEALING)
     with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(buffer.getbuffer())
+        pickle.dump(handover, file, pickle.HIGHEST_PROTOCOL)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     os.lseek(fd, 0, os.SEEK_SET)
     os.set_inheritable(fd, True)
@@ -73,7 +66,3 @@ def read(fd: int) -> Handover:
     for array in (found.tariff.table_per_kwh, found.tariff.period_table):
         array.setflags(write=False)  # a pickle does not say so
     return found
-
-
-def _struct(layout: struct.Struct) -> tuple[type[struct.Struct], tuple[str]]:
-    return struct.Struct, (layout.format,)

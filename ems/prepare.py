@@ -24,5 +24,4 @@ def prepare(site_file: Path, data_dir: Path | None = None) -> Handover:
     site = load_site(site_file)
     if data_dir is not None:
         site = replace(site, data_dir=data_dir)
-    devices = {name: device.served() for name, device in compile_site(site).items()}
-    return Handover(site, load_tariff(site.grid.tariff), devices)
+    return Handover(site, load_tariff(site.grid.tariff), compile_site(site))

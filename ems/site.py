@@ -155,12 +155,13 @@ class DeviceSpec:
     id: str
     profile: str
     """Name of a shipped profile or path of a YAML file."""
-    transport: Literal["modbus_tcp", "opcua"]
+    transport: Literal["modbus_tcp", "modbus_rtu", "modbus_rtu_tcp", "modbus_tls", "opcua"]
     host: str
+    """Empty for a serial port."""
     port: int
     unit_id: int
     path: str
-    """OPC UA endpoint path, else empty."""
+    """OPC UA endpoint path, or the serial port of ``modbus_rtu``; else empty."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Profile parameters, such as ``prefix`` of OPC UA node ids."""
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from math import ceil, log10
 from typing import Final
 
-from ems.drivers.channels import channels
 from ems.drivers.device import CompiledDevice
 from ems.drivers.roles import compile_site
+from ems.drivers.wiring import channels
 from ems.model import Contactor
 from ems.site import Site
 from sim.plant import Plant
@@ -31,7 +31,12 @@ class Face(ABC):
     def __init__(self, device: CompiledDevice, plant: Plant) -> None:
         self.device, self.plant = device, plant
         self.held: dict[str, float] = {
-            name: 0.0 for name, point in device.profile.points.items() if "w" in point.access
+            name: 0.0 for name, point in device.points.items() if point.writable
+        }
+        self.held |= {
+            name: value
+            for name, value in device.simulator.items()
+            if isinstance(value, int | float)
         }
         self.heard_s: float | None = None
         """Plant time of the last request, s."""

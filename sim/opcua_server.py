@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from asyncua import Server, ua
@@ -10,6 +11,7 @@ from asyncua.server.binary_server_asyncio import BinaryServer
 
 from ems.drivers.device import Located
 from sim.faces import Face
+from sim.opcua_pki import arm
 
 _VARIANT = {
     "float64": ua.VariantType.Double,
@@ -21,10 +23,21 @@ logging.getLogger("asyncua").setLevel(logging.ERROR)
 
 
 class OpcUaListener:
-    """One OPC UA endpoint with the nodes of one or several devices."""
+    """One OPC UA endpoint with the nodes of one or several devices.
 
-    def __init__(self, host: str, port: int, path: str, faces: Sequence[Face]) -> None:
+    Args:
+        host: Where to listen.
+        port: Where to listen.
+        path: Of the endpoint.
+        faces: The devices.
+        pki: Folder as of :func:`sim.opcua_pki.arm` for an encrypted endpoint; else an open one.
+    """
+
+    def __init__(
+        self, host: str, port: int, path: str, faces: Sequence[Face], pki: Path | None = None
+    ) -> None:
         self.host, self.port, self.path = host, port, path
+        self._pki = pki
         self._faces = faces
         self._server: Any = None
         self._nodes: dict[tuple[int, str], tuple[Any, Located]] = {}
@@ -80,9 +93,12 @@ class OpcUaListener:
         server = Server()
         await server.init()
         server.set_endpoint(f"opc.tcp://{self.host}:{self.port}/{self.path.lstrip('/')}")
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        if self._pki is None:
+            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        else:
+            await arm(server, self._pki)
         for number, face in enumerate(self._faces):
-            index = await server.register_namespace(face.device.profile.link.namespace_uri)
+            index = await server.register_namespace(face.device.link.namespace_uri)
             folder = await server.nodes.objects.add_object(index, face.device.spec.id)
             for name, point in face.device.points.items():
                 node_id = ua.NodeId.from_string(f"ns={index};{point.node}")
@@ -90,7 +106,7 @@ class OpcUaListener:
                 variant = ua.Variant(start, _VARIANT[point.type], is_array=bool(point.step))
                 node = await folder.add_variable(node_id, name, variant)
                 self._nodes[(number, name)] = (node.nodeid, point)
-                if "w" in face.device.profile.points[name].access:
+                if point.writable:
                     await node.set_writable()
                     self._commands[node.nodeid] = (face, name)
         server.subscribe_server_callback(CallbackType.PreWrite, self._written)

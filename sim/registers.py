@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ems.drivers.device import Block, Located
+from ems.drivers.device import Located
 from ems.drivers.sunspec import END, MARKER
 from sim.faces import Face
 
@@ -34,7 +34,7 @@ class RegisterImage:
     def __init__(self, face: Face) -> None:
         self.face = face
         self._tables: dict[str, dict[int, int]] = {"holding": {}, "input": {}}
-        self._models = _sunspec_starts() if face.device.profile.link.sunspec_models else {}
+        self._models = _sunspec_starts() if face.device.link.sunspec_models else {}
         self._writable: dict[int, tuple[str, Located, int]] = {}
         self._encoded_at_s: float | None = None
         if self._models:
@@ -88,21 +88,20 @@ class RegisterImage:
         values = self.face.values()
         for block in self.face.device.blocks:
             image = block.encode(values, self.face.exponents)
-            start = self._block_start(block)
-            self._tables[block.table].update(
-                (start + k, int.from_bytes(image[2 * k : 2 * k + 2], "big"))
-                for k in range(block.count)
-                # A model's id and length are not points of a profile.
-                if block.sunspec_model is None or block.start + k >= 2
-            )
+            base = 0 if block.sunspec_model is None else self._models[block.sunspec_model]
+            table = self._tables[block.table]
+            for k, address in enumerate(block.addresses()):
+                if k in block.claimed:
+                    table[base + address] = int.from_bytes(image[2 * k : 2 * k + 2], "big")
+                else:
+                    table.setdefault(base + address, 0)
         self._encoded_at_s = self.face.plant.now_s
 
     def _index_writable_points(self) -> None:
         for name, point in self.face.device.points.items():
-            spec = self.face.device.profile.points[name]
-            if "w" not in spec.access:
+            if not point.writable:
                 continue
-            for element in range(spec.count if isinstance(spec.count, int) else 1):
+            for element in range(point.count):
                 start = self._start(point, element)
                 for k in range(point.codec.registers):
                     self._writable[start + k] = (name, point, element)
@@ -111,10 +110,6 @@ class RegisterImage:
     def _start(self, point: Located, element: int) -> int:
         base = 0 if point.sunspec_model is None else self._models[point.sunspec_model]
         return base + point.at + element * point.step
-
-    def _block_start(self, block: Block) -> int:
-        base = 0 if block.sunspec_model is None else self._models[block.sunspec_model]
-        return base + block.start
 
 
 def _sunspec_starts() -> dict[int, int]:

@@ -1,6 +1,7 @@
 """Host the simulated devices of a site in real time.
 
-``python -m sim.serve SITE.yaml [--seed S] [--speed 1] [--control SOCK] [--protection on|off]``
+``python -m sim.serve SITE.yaml [--seed S] [--speed 1] [--control SOCK] [--protection on|off]
+[--pki FOLDER]``
 
 Prints one line ``READY {"device": port, ...}`` when every device listens; ends cleanly
 on SIGTERM or Ctrl-C. The control socket appears only after that.
@@ -70,12 +71,15 @@ def main() -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="plant seconds per second")
     parser.add_argument("--control", type=Path, help="UNIX socket of the control channel")
     parser.add_argument("--protection", choices=("on", "off"), default="on")
+    parser.add_argument(
+        "--pki", type=Path, help="keys of an encrypted OPC UA server, see sim/opcua_pki.py"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         site = load_site(args.site)
         plant = Plant(site, args.seed, None, args.protection == "on")
-        asyncio.run(run(plant, Servers(site, plant), args.speed, args.control))
+        asyncio.run(run(plant, Servers(site, plant, args.pki), args.speed, args.control))
     except FileErrors as errors:
         print(errors, file=sys.stderr)  # noqa: T201
         return 1

@@ -7,6 +7,7 @@ takes requests in and does not answer.
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ems.site import DeviceSpec, Site
@@ -25,12 +26,13 @@ class Servers:
         site: Its ``devices`` say where to listen.
         plant: What the devices measure and steer; advanced by the caller, who then
             calls :meth:`refresh`.
+        pki: Folder as of :func:`sim.opcua_pki.arm`; with it OPC UA is encrypted.
 
     Raises:
-        ems.drivers.compiler.ProfileMisfit: site file and profiles do not fit.
+        ems.drivers.device.ProfileMisfit: site file and profiles do not fit.
     """
 
-    def __init__(self, site: Site, plant: Plant) -> None:
+    def __init__(self, site: Site, plant: Plant, pki: Path | None = None) -> None:
         self.plant = plant
         self.faces: Mapping[str, Face] = faces(site, plant)
         self._modbus: dict[_Address, ModbusListener] = {}
@@ -47,7 +49,7 @@ class Servers:
                 # Loaded only for sites that need it, as in the EMS.
                 opcua = importlib.import_module("sim.opcua_server")
                 mine = [self.faces[s.id] for s in specs]
-                self._opcua[address] = opcua.OpcUaListener(host, port, path, mine)
+                self._opcua[address] = opcua.OpcUaListener(host, port, path, mine, pki)
 
     @property
     def ports(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ems.config.schema import ConverterSection, PackSection, SiteFile
+from ems.config.schema import ConverterSection, DeviceSection, PackSection, SiteFile
 from ems.site import (
     BackupSpec,
     ConverterSpec,
@@ -24,6 +24,13 @@ from ems.site import (
 from ems.units import FRAC_PER_PCT, S_PER_MIN, w_from_kw
 
 OHM_PER_MOHM = 1e-3
+FILE_OPTIONS = {
+    "opcua": frozenset(
+        {"certificate", "key", "trust", "password_file", "user_certificate", "user_key"}
+    ),
+    "modbus_tls": frozenset({"ca", "certificate", "key"}),
+}
+"""Options that name files, by transport; a relative path starts at the site file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +184,21 @@ def _devices(file: SiteFile, base: Path) -> dict[str, DeviceSpec]:
             else device.profile,
             transport=device.transport,
             host=device.host,
-            port=device.port,
+            port=device.port or 0,
             unit_id=device.unit_id,
             path=device.path,
-            options=dict(device.options),
+            options=_options(device, base),
         )
         for name, device in file.devices.items()
+    }
+
+
+def _options(device: DeviceSection, base: Path) -> dict[str, str]:
+    """Options of a device; where a transport takes files, theirs relative to the site file."""
+    names = FILE_OPTIONS.get(device.transport, frozenset())
+    return {
+        key: str(_beside(base, value)) if key in names and value else value
+        for key, value in device.options.items()
     }
 
 

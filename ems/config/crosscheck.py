@@ -11,13 +11,14 @@ from typing import Any, Final
 from zoneinfo import available_timezones
 
 from ems.config.codes import code_fault
+from ems.config.devicecheck import Fault, addresses, lines, transports
+from ems.config.devicecheck import readable as _readable
+from ems.config.devicecheck import section as _section
 from ems.site import SiteKind
 from ems.yamlfile import Document, FileError, Place, dotted, nearest
 
 PROFILE_DIR: Final = Path(__file__).resolve().parents[1] / "drivers" / "profiles"
 REPORTED_EXTREMES: Final = 2
-
-Fault = tuple[Place, str]
 
 
 def crosscheck(document: Document) -> tuple[FileError, ...]:
@@ -35,7 +36,9 @@ def crosscheck(document: Document) -> tuple[FileError, ...]:
         _converter_kinds,
         _packs_on_converters,
         _device_roles,
-        _addresses,
+        addresses,
+        transports,
+        lines,
         _profiles,
         _files,
         _loads,
@@ -50,12 +53,6 @@ def crosscheck(document: Document) -> tuple[FileError, ...]:
         for place, message in faults
         if not document.is_tainted(place)
     )
-
-
-def _section(data: Any, *path: str) -> dict[Any, Any]:
-    for key in path:
-        data = data.get(key) if isinstance(data, dict) else None
-    return data if isinstance(data, dict) else {}
 
 
 def _entries(data: dict[Any, Any], key: str) -> Iterator[tuple[Place, dict[Any, Any]]]:
@@ -179,23 +176,6 @@ def _device_roles(data: dict[Any, Any], _base: Path) -> Iterator[Fault]:
             )
 
 
-def _addresses(data: dict[Any, Any], _base: Path) -> Iterator[Fault]:
-    first: dict[tuple[Any, ...], str] = {}
-    for name, entry in _section(data, "devices").items():
-        if not isinstance(entry, dict):
-            continue
-        address: tuple[Any, ...] = (str(entry.get("host")), str(entry.get("port")))
-        if entry.get("transport") == "opcua":
-            # Several packs may live in one OPC UA server: their options tell them apart.
-            options = sorted((str(k), str(v)) for k, v in _section(entry, "options").items())
-            address += (str(entry.get("path", "")), *options)
-        else:
-            address += (str(entry.get("unit_id", 1)),)
-        if address in first:
-            yield ("devices", name), f"has the same address as device {first[address]!r}"
-        first.setdefault(address, str(name))
-
-
 def _profiles(data: dict[Any, Any], base: Path) -> Iterator[Fault]:
     shipped = {file.stem for file in PROFILE_DIR.glob("*.yaml")}
     for name, entry in _section(data, "devices").items():
@@ -214,15 +194,6 @@ def _files(data: dict[Any, Any], base: Path) -> Iterator[Fault]:
         name = _section(data, place[0]).get(place[1])
         if isinstance(name, str) and name:
             yield from _readable(place, base / name, what)
-
-
-def _readable(place: Place, path: Path, what: str) -> Iterator[Fault]:
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as failure:
-        reason = failure.strerror if isinstance(failure, OSError) else str(failure)
-        yield place, f"{what} cannot be read: {path}: {reason}"
 
 
 def _loads(data: dict[Any, Any], _base: Path) -> Iterator[Fault]:

@@ -205,13 +205,35 @@ class DeviceSection(Section):
     profile: Text = Field(
         description="Name of a shipped profile, or path of a YAML file relative to this file."
     )
-    transport: Literal["modbus_tcp", "opcua"] = Field(description="How it is reached.")
-    host: Text = Field(description="Address or host name.")
-    port: Port = Field(description="TCP port; 502 is usual for Modbus, 4840 for OPC UA.")
+    transport: Literal["modbus_tcp", "modbus_rtu", "modbus_rtu_tcp", "modbus_tls", "opcua"] = Field(
+        description="How it is reached: Modbus over TCP, on a serial port, as serial frames over "
+        "TCP, over TLS (Modbus/TCP Security); or OPC UA."
+    )
+    host: str = Field(
+        default="",
+        max_length=200,
+        description="Address or host name; none for a serial port (modbus_rtu).",
+    )
+    port: Port | None = Field(
+        default=None,
+        description="TCP port; 502 is usual for Modbus, 802 under TLS, 4840 for OPC UA; "
+        "none for a serial port.",
+    )
     unit_id: int = Field(default=1, ge=1, le=255, description="Modbus unit behind the port.")
-    path: str = Field(default="", description="Path of the OPC UA endpoint.", max_length=200)
+    path: str = Field(
+        default="",
+        max_length=200,
+        description="Path of the OPC UA endpoint; or the serial port of modbus_rtu, best one under "
+        "/dev/serial/by-id/, which stays the same over restarts.",
+    )
     options: dict[str, str] = Field(
-        default_factory=dict, description="Parameters of the profile, as text."
+        default_factory=dict,
+        description="Parameters as text. Of a profile: such as prefix. Of a serial line: baud "
+        "(9600), parity (N, E, O; N) and stop_bits (1). Of TLS: ca, certificate and key, PEM "
+        "files relative to this file, and server_name where the certificate is not made out to "
+        "the host. Of OPC UA: security: none, or policy, mode, certificate, key, trust and the "
+        "login (user, password_file; or user_certificate, user_key), see the guide 'Secure the "
+        "connection to a device'.",
     )
 
 

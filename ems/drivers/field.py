@@ -5,18 +5,18 @@ One task per connection fills the image; :meth:`FieldIO.snapshot` freezes it and
 """
 
 import asyncio
-import importlib
 import logging
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from ems.clock import Clock, SystemClock
-from ems.drivers.channels import channels, frequency_device
-from ems.drivers.device import ServedDevice
+from ems.drivers import budget
+from ems.drivers.connect import by_connection, connection
+from ems.drivers.device import CompiledDevice
 from ems.drivers.freeze import (
     cell_block,
     channel,
@@ -24,10 +24,9 @@ from ems.drivers.freeze import (
     grid_reading,
     pack_reading,
 )
-from ems.drivers.image import DeviceImage
-from ems.drivers.link import Connection
-from ems.drivers.modbus import ModbusConnection, ModbusPort
+from ems.drivers.image import HEARTBEAT, DeviceImage
 from ems.drivers.owner import Context, Member, Order, Owner
+from ems.drivers.wiring import channels, frequency_device
 from ems.model import (
     MISSING,
     Command,
@@ -40,7 +39,7 @@ from ems.model import (
     SetRectifier,
     SiteSnapshot,
 )
-from ems.site import DeviceSpec, Site
+from ems.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,7 @@ RESTART_S: Final = 1.0
 """Pause before a connection task that failed unexpectedly is started again."""
 DEVICE_TIMEOUT_S: Final = 10.0
 """For devices that are no converter; theirs comes from the site file."""
+BUDGET_FILE: Final = "write-budget.json"
 _PHASES: Final = 8
 """Polls of different connections are spread over this many parts of a period."""
 
@@ -63,7 +63,8 @@ class FieldIO:
 
     Args:
         site: The compiled site.
-        devices: Its devices as ``ems.drivers.roles.compile_site`` made them.
+        devices: Its devices, from :func:`ems.drivers.roles.compile_site`; reading profiles
+            is done before, so that the control process needs no library for it.
         clock: Monotonic time; the same as the caller's of :meth:`snapshot`.
         observe: Read only; every write is refused at the transport and counted.
     """
@@ -71,14 +72,14 @@ class FieldIO:
     def __init__(
         self,
         site: Site,
-        devices: Mapping[str, ServedDevice],
+        devices: Mapping[str, CompiledDevice],
         clock: Clock | None = None,
         observe: bool = False,
     ) -> None:
         self.site = site
         self.devices = devices
         self.images: Mapping[str, DeviceImage] = {
-            name: DeviceImage.of(device.blocks) for name, device in self.devices.items()
+            name: _image(device) for name, device in self.devices.items()
         }
         self._clock = clock or SystemClock()
         self._observe = observe
@@ -88,12 +89,17 @@ class FieldIO:
         self._owners: list[Owner] = []
         self._served_by: dict[str, tuple[Owner, Member]] = {}
         self._channels = channels(site)
-        self._frequency = frequency_device(site, devices)
+        self._frequency = frequency_device(site, dict(self.devices))
 
     @property
     def refused_writes(self) -> int:
         """Writes stopped at the transport because we only observe."""
         return sum(owner.connection.refused_writes for owner in self._owners)
+
+    @property
+    def sent_writes(self) -> int:
+        """Writes that left for the wire, counted at the last place they pass."""
+        return sum(owner.connection.sent_writes for owner in self._owners)
 
     async def start(self) -> None:
         """Start one task per connection; devices come up as they answer."""
@@ -153,7 +159,7 @@ class FieldIO:
             served = self._served_by.get(device)
             if served is None:
                 problem = "no device carries out this command"
-            elif write not in served[1].port.device.conduct.writes:
+            elif write not in served[1].port.device.writes:
                 problem = f"the profile of {device} has no write {write!r}"
             else:
                 served[0].submit(served[1], Order(command, write, context, element, now_s))
@@ -208,35 +214,38 @@ class FieldIO:
 
     def _build_owners(self) -> Iterator[Owner]:
         timeouts = {c.device: c.device_timeout_s for c in self.site.converters}
-        groups: dict[tuple[str, str, int, str], list[ServedDevice]] = {}
-        for device in self.devices.values():
-            spec = device.spec
-            groups.setdefault((spec.transport, spec.host, spec.port, spec.path), []).append(device)
-        for number, devices in enumerate(groups.values()):
-            connection, port_type = self._connection(devices[0].spec, devices)
+        budgets = self._load_budgets()
+        for number, devices in enumerate(by_connection(self.devices.values())):
+            link, port_type = connection(devices, self._observe)
             members = [
                 Member(
                     id=device.spec.id,
-                    port=port_type(connection, device),
+                    port=port_type(link, device),
                     image=self.images[device.spec.id],
                     device_timeout_s=timeouts.get(device.spec.id, DEVICE_TIMEOUT_S),
                     phase=((number + k) % _PHASES) / _PHASES,
+                    budget=budgets.get(device.spec.id, budget.Budget()),
                 )
                 for k, device in enumerate(devices)
             ]
-            owner = Owner(
-                connection, members, self._clock, self._results.append, random.Random(number)
-            )
+            rng = random.Random(number)
+            owner = Owner(link, members, self._clock, self._results.append, rng, self._save_budgets)
             self._served_by.update({member.id: (owner, member) for member in members})
             yield owner
 
-    def _connection(self, spec: DeviceSpec, devices: list[ServedDevice]) -> tuple[Connection, Any]:
-        """The transport of a group of devices, and the type of their ports."""
-        timeout_s = max(device.conduct.timeout_s for device in devices)
-        if spec.transport == "modbus_tcp":
-            return ModbusConnection(spec.host, spec.port, timeout_s, self._observe), ModbusPort
-        # Loaded only for sites that need it: asyncua is the largest import of all.
-        opcua = importlib.import_module("ems.drivers.opcua")
-        url = f"opc.tcp://{spec.host}:{spec.port}/{spec.path.lstrip('/')}"
-        security = spec.options.get("security", "")
-        return opcua.OpcUaConnection(url, timeout_s, security, self._observe), opcua.OpcUaPort
+    def _load_budgets(self) -> dict[str, budget.Budget]:
+        """What a run before this one wrote to memory that wears out."""
+        if not any(w.daily_budget for d in self.devices.values() for w in d.writes.values()):
+            return {}
+        now_s, now_unix_s = self._clock.monotonic_s(), self._clock.now_utc().timestamp()
+        return budget.load(self.site.data_dir / BUDGET_FILE, now_s, now_unix_s)
+
+    def _save_budgets(self) -> None:
+        budgets = {member.id: member.budget for _, member in self._served_by.values()}
+        now_s, now_unix_s = self._clock.monotonic_s(), self._clock.now_utc().timestamp()
+        budget.save(self.site.data_dir / BUDGET_FILE, budgets, now_s, now_unix_s)
+
+
+def _image(device: CompiledDevice) -> DeviceImage:
+    beat = device.heartbeat.point if device.heartbeat is not None else HEARTBEAT
+    return DeviceImage.of(device.blocks, device.alarm_parts, beat)

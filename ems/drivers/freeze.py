@@ -73,7 +73,7 @@ def cell_block(site: Site, images: Images, now_s: float) -> CellBlock:
 
 def channel(image: DeviceImage, name: str, index: int, now_s: float) -> Reading:
     """One element of an array as a reading of its own."""
-    array = image.arrays.get(name)
+    array = image.array(name)
     if array is None or index >= len(array.values):
         return MISSING
     quality = Quality(int(array.quality[index]))
@@ -93,7 +93,7 @@ class _Gathered:
         self.quality = np.full(size, Quality.MISSING, np.uint8)
 
     def take(self, image: DeviceImage, name: str, where: slice, now_s: float) -> None:
-        array = image.arrays.get(name)
+        array = image.array(name)
         if array is None:
             return
         self.value[where] = array.values

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ems.drivers.codec import Raw
-from ems.drivers.device import Block, Located, ServedDevice, Values
+from ems.drivers.device import Block, CompiledDevice, Located, Values
 from ems.model import Link
 
 
@@ -52,8 +52,12 @@ class Connection(Protocol):
 
     refused_writes: int
     """Writes stopped because we only observe."""
+    sent_writes: int
+    """Writes that left for the wire; stays 0 while we only observe."""
     on_lost: Callable[[], None]
     """Called as soon as the connection breaks."""
+    loss: str
+    """Why it broke last; empty when the transport does not know."""
 
     @property
     def connected(self) -> bool: ...
@@ -75,7 +79,7 @@ class Port(Protocol):
     Every call raises ``LinkDown``, ``NoAnswer``, ``BadAnswer`` or ``DeviceRefusal``.
     """
 
-    device: ServedDevice
+    device: CompiledDevice
 
     async def prepare(self) -> None:
         """Find out what must be known before the first read, such as SunSpec addresses."""

@@ -2,15 +2,14 @@
 
 import asyncio
 import logging
+import math
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Final
 
 from ems.clock import Clock
-from ems.drivers.codec import NotWritable
-from ems.drivers.device import Block, Located, Step, Write
-from ems.drivers.image import DeviceImage
+from ems.drivers.block import Block
+from ems.drivers.carry import COMMAND_LIFE_S, Carrier
 from ems.drivers.link import (
     BadAnswer,
     Connection,
@@ -18,65 +17,33 @@ from ems.drivers.link import (
     LinkDown,
     NoAnswer,
     PointWrite,
-    Port,
     WriteForbidden,
 )
-from ems.model import Command, CommandResult, Link, Quality
+from ems.drivers.member import Context, Member, Order
+from ems.drivers.rules import Step
+from ems.drivers.schedule import Job, stretch
+from ems.model import CommandResult, Link
 
 log = logging.getLogger(__name__)
 
-COMMAND_LIFE_S: Final = 0.9
-"""A command not finished by then is dropped: a set-point is never delivered late."""
+__all__ = ["BACKOFF_MAX_S", "COMMAND_LIFE_S", "SILENT_AFTER", "Context", "Member", "Order", "Owner"]
+
 SILENT_AFTER: Final = 3
 """Unanswered requests in a row after which a device counts as silent."""
 SILENT_RETRY_S: Final = 2.0
-"""A silent unit behind a shared gateway is asked this seldom, to spare its neighbours."""
+"""First pause before a silent device is asked again; it doubles from time to time."""
+SILENT_RETRY_MAX_S: Final = 30.0
+DEAD_SHARE_MAX: Final = 0.03
+"""Share of the line's time that one silent device may cost the others."""
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
 SAFE_STATE_S: Final = 1.0
-_TOO_LATE: Final = "dropped: too late"
-
-Context = Mapping[str, float]
-"""Values a command brings along, by the names that profiles use."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A command on its way: which write of the profile, with which values."""
-
-    command: Command
-    write: str
-    context: Context
-    element: int
-    at_s: float
-
-
-@dataclass(slots=True)
-class _Job:
-    block: Block
-    due_s: float
-
-
-@dataclass(slots=True)
-class Member:
-    """One device on a connection, with what its owner remembers about it."""
-
-    id: str
-    port: Port
-    image: DeviceImage
-    device_timeout_s: float
-    phase: float = 0.0
-    """Share of a period by which its polls are shifted against its neighbours'."""
-    pending: dict[tuple[str, int], Order] = field(default_factory=dict)
-    jobs: list[_Job] = field(default_factory=list)
-    prepared: bool = False
-    failures: int = 0
-    counter: int = 0
-    complaint: str = ""
-    """What was logged last; empty while all is well."""
-    spoiled: set[str] = field(default_factory=set)
-    """Blocks whose last answer was not believed."""
-    written: dict[tuple[str, int], tuple[Context, float]] = field(default_factory=dict)
+IDENTIFY_S: Final = 30.0
+"""How often a device that is not the one described is looked at anew."""
+_PLAN_S: Final = 5.0
+"""How often the periods are fitted to what the line can carry."""
+_SATURATED: Final = 1.1
+"""Stretching that is worth a line in the log."""
 
 
 class Owner:
@@ -88,6 +55,7 @@ class Owner:
         clock: Monotonic time.
         report: Takes the outcome of each command.
         rng: Jitter of the back-off, so that a site's links do not retry in step.
+        spent: Called after a write to memory that wears out.
     """
 
     def __init__(
@@ -97,30 +65,39 @@ class Owner:
         clock: Clock,
         report: Callable[[CommandResult], None],
         rng: random.Random,
+        spent: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection, self.members = connection, members
         self._clock, self._report, self._rng = clock, report, rng
+        self._carrier = Carrier(clock, self._poll, spent)
         self._wake = asyncio.Event()
         self._stopping = False
         self._pause_s = BACKOFF_FIRST_S
+        self._plan_at_s = 0.0
+        self._stretched = 1.0
         connection.on_lost = self._lost
+
+    @property
+    def stretched(self) -> float:
+        """Factor by which the slowest polls are late against their class; 1 when none are."""
+        return self._stretched
 
     def submit(self, member: Member, order: Order) -> None:
         """Queue a command; an older one for the same actuator that has not gone is dropped."""
         if not (self.connection.connected and member.image.link is Link.UP):
             self._result(order, "the device is not connected")
             return
-        key = (order.write, order.element)
-        older = member.pending.pop(key, None)
+        older = member.pending.pop(order.key, None)
         if older is not None:
             self._result(older, "replaced by a newer command before it was sent")
-        member.pending[key] = order
+        member.pending[order.key] = order
         self._wake.set()
 
     def _lost(self) -> None:
         """The connection broke: nothing known over it holds any more."""
+        why = self.connection.loss or "connection closed by the device"
         for member in self.members:
-            self._lose(member, Link.REFUSED, "connection closed by the device")
+            self._lose(member, Link.REFUSED, why)
         self._wake.set()
 
     def abandon(self, why: str) -> None:
@@ -139,6 +116,7 @@ class Owner:
         while not self._stopping:
             try:
                 await self.connection.connect()
+                await self._sleep(max(m.port.device.link.connect_delay_s for m in self.members))
                 await self._serve()
             except LinkDown as down:
                 for member in self.members:
@@ -154,46 +132,78 @@ class Owner:
         """Poll and command until the connection ends."""
         for member in self.members:
             member.prepared, member.failures = False, 0
+            member.pause_s = member.silent_until_s = 0.0
             member.jobs = []
-        silent_until_s = dict.fromkeys((m.id for m in self.members), 0.0)
         while not self._stopping and self.connection.connected:
             self._wake.clear()
             now_s = self._clock.monotonic_s()
             commanded = next((m for m in self.members if m.pending and m.prepared), None)
             if commanded is not None:
-                await self._carry_out(commanded)
+                await self._command(commanded)
                 continue
-            due_s, member = min(
-                ((self._due_s(m, silent_until_s[m.id]), m) for m in self.members),
-                key=lambda pair: pair[0],
+            beating = next((m for m in self.members if m.prepared and m.beat_due_s <= now_s), None)
+            if beating is not None:
+                await self._beat(beating)
+                continue
+            self._plan(now_s)
+            member = min(self.members, key=Member.due_s)
+            due_s = min(
+                member.due_s(), *(m.beat_due_s for m in self.members if m.prepared), math.inf
             )
             if due_s > now_s:
                 await self._sleep(due_s - now_s)
                 continue
             if await self._attend(member):
                 self._pause_s = BACKOFF_FIRST_S
+                member.pause_s = 0.0
             elif member.failures >= SILENT_AFTER or not member.prepared:
-                self._lose(member, Link.SILENT, member.complaint or "no answer")
-                silent_until_s[member.id] = self._clock.monotonic_s() + SILENT_RETRY_S
+                self._set_aside(member, self._clock.monotonic_s() - now_s)
                 if all(m.image.link is not Link.UP for m in self.members):
                     raise LinkDown(Link.SILENT, "no answer")
 
-    def _due_s(self, member: Member, silent_until_s: float) -> float:
-        if not member.prepared:
-            return silent_until_s
-        return max(silent_until_s, min(job.due_s for job in member.jobs))
+    def _set_aside(self, member: Member, cost_s: float) -> None:
+        """Ask a silent device ever more seldom, so that it does not slow the living."""
+        self._lose(member, Link.SILENT, member.complaint or "no answer")
+        member.pause_s = min(max(2.0 * member.pause_s, SILENT_RETRY_S), SILENT_RETRY_MAX_S)
+        pause_s = max(member.pause_s, cost_s / DEAD_SHARE_MAX)
+        member.silent_until_s = self._clock.monotonic_s() + pause_s * self._rng.uniform(0.9, 1.1)
+
+    def _plan(self, now_s: float) -> None:
+        """Fit the periods to what the line can carry."""
+        if now_s < self._plan_at_s:
+            return
+        self._plan_at_s = now_s + _PLAN_S
+        alive = [member for member in self.members if member.prepared]
+        factor = stretch([job for member in alive for job in member.jobs])
+        for member in alive:
+            for job in member.jobs:
+                member.image.stretch(job.block, job.period_s)
+        if (factor >= _SATURATED) is not (self._stretched >= _SATURATED):
+            names = ", ".join(member.id for member in self.members)
+            if factor >= _SATURATED:
+                log.warning(
+                    "%s: the line is full; slow polls take %.1f times as long", names, factor
+                )
+            else:
+                log.warning("%s: the line keeps up with all polls again", names)
+        self._stretched = factor
 
     async def _attend(self, member: Member) -> bool:
         """Prepare a device or poll its most urgent block; whether it answered properly."""
+        now_s = self._clock.monotonic_s()
         try:
-            if not member.prepared:
+            if not member.prepared or (member.foreign and now_s >= member.identify_at_s):
+                member.identify_at_s = now_s + IDENTIFY_S
                 await self._prepare(member)
             else:
                 job = min(member.jobs, key=lambda job: job.due_s)
-                now_s = self._clock.monotonic_s()
-                # No bursts to catch up: a poll that was missed is gone.
-                job.due_s = max(job.due_s + job.block.period_s, now_s)
-                await self._poll(member, job.block)
+                began_s = self._clock.monotonic_s()
+                try:
+                    await self._poll(member, job.block)
+                finally:
+                    job.done(began_s, self._clock.monotonic_s())
+                for order, reason in self._carrier.unmet(member):
+                    self._result(order, reason)
         except NoAnswer:
             member.failures += 1
             return False
@@ -201,18 +211,73 @@ class Owner:
         return True
 
     async def _prepare(self, member: Member) -> None:
+        """Learn what the device is before anything is expected or asked of it."""
+        device = member.port.device
+        if device.identity:
+            member.image.distrusted = "not identified yet"
         try:
             await member.port.prepare()
-            blocks = [b for b in member.port.device.blocks if await self._poll(member, b)]
-            await self._hold_registers(member)
+            blocks = [block for block in device.blocks if await self._poll(member, block)]
         except (BadAnswer, DeviceRefusal) as error:
             self._complain(member, str(error))
             raise NoAnswer(str(error)) from error
+        member.prepared = False
+        self._identify(member)
+        if not member.foreign:
+            await self._carrier.hold(member, device.on_connect)
+            await self._check_dead_man(member)
         now_s = self._clock.monotonic_s()
-        member.jobs = [_Job(b, now_s + b.period_s * (1.0 + member.phase)) for b in blocks]
+        member.jobs = [
+            Job(block, now_s + block.period_s * (1.0 + member.phase))
+            for block in blocks
+            if math.isfinite(block.period_s)
+        ]
         member.written.clear()
+        member.expected.clear()
         member.prepared = bool(blocks)
+        beat = device.heartbeat_write
+        beats = (
+            beat is not None and not member.foreign and member.port.has(device.points[beat.point])
+        )
+        member.beat_due_s = now_s if beats else math.inf
+        self._plan_at_s = 0.0
         self._content(member)
+
+    def _identify(self, member: Member) -> None:
+        """Hold the device against the signature of its profile."""
+        claimed = member.image.claimed
+        problems = [check.problem(claimed(check.point)) for check in member.port.device.identity]
+        found = "; ".join(filter(None, problems))
+        member.image.distrusted = found
+        if found and not member.foreign:
+            log.error("%s: not the device its profile describes: %s", member.id, found)
+        elif member.foreign and not found:
+            log.warning("%s: is the device its profile describes", member.id)
+            member.prepared = False  # what is checked at connecting is still to be done
+        member.foreign = found
+
+    async def _check_dead_man(self, member: Member) -> None:
+        """Hold the device's own timeout against what the site relies on."""
+        rule = member.port.device.timeout
+        member.no_dead_man = ""
+        if rule is None or not member.port.has(member.port.device.points[rule.point]):
+            return
+        expected_s = member.device_timeout_s if rule.expected_s is None else rule.expected_s
+        problem = ""
+        if rule.enforce:
+            try:
+                problem = await self._carrier.set_point(member, Step(rule.point, expected_s))
+            except WriteForbidden:
+                return  # whatever it is: nothing will be commanded
+        seen_s = member.seen(rule.point, self._clock.monotonic_s())
+        if seen_s is None:
+            problem = problem or f"{rule.point} cannot be read"
+        elif 0.0 < seen_s <= expected_s:
+            return
+        else:
+            problem = problem or f"{rule.point} is {seen_s:g} s, expected {expected_s:g} s"
+        member.no_dead_man = problem
+        log.warning("%s: no power commands: %s", member.id, problem)
 
     async def _poll(self, member: Member, block: Block) -> bool:
         """Read one block into the image; whether this very device has it."""
@@ -229,90 +294,49 @@ class Owner:
         member.spoiled.discard(block.key)
         if member.prepared:
             self._content(member)
+            if member.port.device.identity:
+                self._identify(member)
         return True
 
-    async def _hold_registers(self, member: Member) -> None:
-        """Bring the registers of ``on_connect`` to their values, writing only what differs."""
-        for step in member.port.device.conduct.on_connect:
-            block = member.port.device.block_of(step.point)
-            if block is None or step.value == self._seen(member, step.point):
-                continue
-            try:
-                await member.port.write(self._writes(member, (step,), {}, 0))
-                await self._poll(member, block)
-            except (WriteForbidden, NotWritable, DeviceRefusal, BadAnswer) as error:
-                log.warning("%s: %s stays as it is: %s", member.id, step.point, error)
-                continue
-            if step.value != self._seen(member, step.point):
-                log.warning("%s: %s does not take the value %s", member.id, step.point, step.value)
-
-    async def _carry_out(self, member: Member) -> None:
-        key = next(iter(member.pending))
-        order = member.pending.pop(key)
-        spec = member.port.device.conduct.writes[order.write]
-        now_s = self._clock.monotonic_s()
-        left_s = order.at_s + COMMAND_LIFE_S - now_s
-        if left_s <= 0.0:
-            self._result(order, _TOO_LATE)
-            return
-        before = member.written.get(key)
-        if before is not None and before[0] == order.context and now_s - before[1] < spec.repeat_s:
-            self._result(order, "")
-            return
-        # Until this one is verified nothing is known to be in force.
-        member.written.pop(key, None)
+    async def _command(self, member: Member) -> None:
+        order = member.pending.pop(next(iter(member.pending)))
         try:
-            async with asyncio.timeout(left_s):
-                await member.port.write(
-                    self._writes(member, spec.steps, order.context, order.element)
-                )
-                await self._own_heartbeat(member)
-                reason = await self._verify(member, spec, order)
-            member.written[key] = (order.context, now_s)
-        except TimeoutError:
-            reason = _TOO_LATE
+            reason = await self._carrier.carry_out(member, order)
         except NoAnswer as error:
             member.failures += 1
             reason = str(error)
         except LinkDown as down:
             self._result(order, str(down))
             raise
-        except (BadAnswer, DeviceRefusal, WriteForbidden, NotWritable) as error:
-            reason = str(error)
         self._result(order, reason)
 
-    async def _verify(self, member: Member, spec: Write, order: Order) -> str:
-        """Read back; empty when the device follows, else what it says instead."""
-        point = spec.readback
-        if not point:
-            return ""
-        block = member.port.device.block_of(point)
-        if block is None or not await self._poll(member, block):
-            return f"{point} cannot be read back"
-        step = next(s for s in spec.steps if s.point == point)
-        wanted = order.context[step.value] if isinstance(step.value, str) else step.value
-        seen = self._seen(member, point)
-        if seen is None:
-            return f"{point} cannot be read back"
-        if abs(seen - wanted) > spec.tolerance:
-            return f"{point} reads back {seen:g} where {wanted:g} was written"
-        return ""
-
-    async def _own_heartbeat(self, member: Member) -> None:
-        device = member.port.device
-        name = device.conduct.heartbeat_write
-        if name and member.port.has(device.points[name]):
-            member.counter = (member.counter + 1) & 0xFFFF
-            await member.port.write([PointWrite(device.points[name], member.counter)])
+    async def _beat(self, member: Member) -> None:
+        """Move our counter, which the device wants to see."""
+        rule = member.port.device.heartbeat_write
+        assert rule is not None
+        member.beat_due_s = self._clock.monotonic_s() + rule.period_s
+        member.counter = member.counter + 1 if member.counter < rule.wrap else 0
+        point = member.port.device.points[rule.point]
+        try:
+            await member.port.write([PointWrite(point, member.counter)])
+        except WriteForbidden:
+            member.beat_due_s = math.inf  # we only observe
+        except (BadAnswer, DeviceRefusal) as error:
+            self._complain(member, f"heartbeat: {error}")
+        except NoAnswer:
+            member.failures += 1
 
     async def _make_safe(self) -> None:
         for member in self.members:
-            steps = member.port.device.conduct.safe_state
+            steps = member.port.device.safe_state
             if not (steps and member.prepared and self.connection.connected):
+                continue
+            if member.foreign:
+                log.warning("%s: left as it is, it is another device", member.id)
                 continue
             try:
                 async with asyncio.timeout(SAFE_STATE_S):
-                    await member.port.write(self._writes(member, steps, {}, 0))
+                    await member.port.write(member.coded(steps, {}, 0))
                 log.info("%s: safe state set", member.id)
             except WriteForbidden:
                 log.info("%s: left as it is, we only observed", member.id)
@@ -323,45 +347,14 @@ class Owner:
                     error or "time limit",
                 )
 
-    def _writes(
-        self, member: Member, steps: tuple[Step, ...], context: Context, element: int
-    ) -> list[PointWrite]:
-        """Coded writes; all are coded before the first is sent.
-
-        Raises:
-            NotWritable: one of them cannot be expressed.
-        """
-        values = {"device_timeout_s": member.device_timeout_s, **context}
-        coded = []
-        for step in steps:
-            point = member.port.device.points[step.point]
-            value = values[step.value] if isinstance(step.value, str) else step.value
-            exponent = self._exponent(member, point, value)
-            coded.append(PointWrite(point, point.codec.command(value, exponent), element))
-        return coded
-
-    @staticmethod
-    def _exponent(member: Member, point: Located, value: float) -> int:
-        factor = point.codec.scale_factor
-        if not factor or value == 0.0:
-            return 0  # zero needs no scale, so the safe state needs no read before it
-        if factor not in member.image.exponents:
-            raise NotWritable(f"{point.codec.name}: its scale factor has not been read yet")
-        return member.image.exponents[factor]
-
-    @staticmethod
-    def _seen(member: Member, point: str) -> float | None:
-        reading = member.image.readings.get(point)
-        if reading is None or reading.quality > Quality.UNCERTAIN:
-            return None
-        return reading.value
-
     def _lose(self, member: Member, link: Link, why: str) -> None:
         member.image.lose(link)
         member.prepared = False
+        member.foreign = member.no_dead_man = ""
         for order in member.pending.values():
             self._result(order, why)
         member.pending.clear()
+        member.expected.clear()
         member.spoiled.clear()
         self._complain(member, why)
 
@@ -379,8 +372,10 @@ class Owner:
         self._report(CommandResult(order.command, not reason, reason, self._clock.monotonic_s()))
 
     async def _sleep(self, duration_s: float) -> None:
+        if duration_s <= 0.0:
+            return
         try:
-            async with asyncio.timeout(max(0.0, duration_s)):
+            async with asyncio.timeout(duration_s):
                 await self._wake.wait()
         except TimeoutError:
             pass

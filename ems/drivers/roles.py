@@ -1,10 +1,14 @@
 """Which device of a site plays which part, and whether its profile can."""
 
-from ems.drivers import profile as profiles
-from ems.drivers.compiler import ProfileMisfit, compile_device
-from ems.drivers.device import CompiledDevice, Kind
-from ems.drivers.profile import Profile
+from ems.drivers import language, linefit
+from ems.drivers.compile import compile_device
+from ems.drivers.device import CompiledDevice, ProfileMisfit
+from ems.drivers.language import Profile
+from ems.drivers.rules import Kind
+from ems.drivers.wiring import channels, frequency_device
 from ems.site import PackSpec, Site
+
+__all__ = ["channels", "compile_site", "frequency_device"]
 
 
 def compile_site(site: Site) -> dict[str, CompiledDevice]:
@@ -19,7 +23,7 @@ def compile_site(site: Site) -> dict[str, CompiledDevice]:
     devices: dict[str, CompiledDevice] = {}
     problems: list[str] = []
     for name, spec in site.devices.items():
-        profile = profiles.load(spec.profile)
+        profile = language.load(spec.profile)
         wanted = kinds.get(name)
         if wanted is not None and profile.kind is not wanted:
             problems.append(
@@ -34,14 +38,20 @@ def compile_site(site: Site) -> dict[str, CompiledDevice]:
             else {"reported_cells": pack.reported_cells, "reported_temps": pack.reported_temps}
         )
         try:
-            devices[name] = compile_device(profile, spec, counts)
+            devices[name] = compile_device(profile, spec, counts, alone=False)
         except ProfileMisfit as misfit:
             problems.append(str(misfit))
         if pack is not None:
             problems.extend(_count_problems(pack, profile))
+    fitted: dict[str, CompiledDevice] = {}
+    for line in linefit.by_line(devices.values()):
+        try:
+            fitted |= {device.id: device for device in linefit.fit(line)}
+        except ProfileMisfit as misfit:
+            problems.append(str(misfit))
     if problems:
         raise ProfileMisfit("; ".join(problems))
-    return devices
+    return {name: fitted[name] for name in devices}
 
 
 def _kinds(site: Site) -> dict[str, Kind]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-from ems.drivers.device import Kind
-from ems.drivers.profile import Profile, load
+from ems.drivers.language import Profile, load
+from ems.drivers.opcua import security
+from ems.drivers.rules import Kind
 from ems.judge.finding import Finding, error, warning
 from ems.site import Site
 from ems.yamlfile import FileErrors
-
-PROTOCOL_OF_TRANSPORT = {"modbus_tcp": "modbus", "opcua": "opcua"}
 
 
 def judge_devices(site: Site) -> Iterator[Finding]:
@@ -21,17 +20,30 @@ def judge_devices(site: Site) -> Iterator[Finding]:
             yield error("profile", f"devices.{name}.profile", str(failure), "a valid profile")
             continue
         profiles[name] = profile
-        if profile.link.protocol != PROTOCOL_OF_TRANSPORT[device.transport]:
+        if (profile.link.protocol == "opcua") is not (device.transport == "opcua"):
             yield error(
                 "transport",
                 f"devices.{name}.transport",
                 f"profile {device.profile} speaks {profile.link.protocol}, not {device.transport}",
                 "the transport of the profile, or another profile",
             )
+    yield from _security(site)
     yield from _roles(site, profiles)
     yield from _cells(site, profiles)
     yield from _meters(site, profiles)
     yield from _unused(site)
+
+
+def _security(site: Site) -> Iterator[Finding]:
+    for name, device in site.devices.items():
+        found = security.problems(device) if device.transport == "opcua" else []
+        for problem in found:
+            yield error(
+                "device_security",
+                f"devices.{name}.options",
+                problem,
+                "as in docs/howto/secure-a-device.md",
+            )
 
 
 def _roles(site: Site, profiles: dict[str, Profile]) -> Iterator[Finding]:

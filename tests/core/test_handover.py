@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ems import handover, prepare
-from ems.drivers.compiler import ProfileMisfit
+from ems.drivers.device import ProfileMisfit
 from ems.yamltext import FileErrors
 
 SITES = Path(__file__).parents[2] / "configs" / "sites"
@@ -27,7 +27,7 @@ def test_everything_arrives_as_it_was_compiled(tmp_path):
     assert not found.tariff.table_per_kwh.flags.writeable
     assert found.devices.keys() == given.devices.keys()
     for name, device in found.devices.items():
-        assert device.conduct == given.devices[name].conduct
+        assert device.writes == given.devices[name].writes
         assert device.spec == given.devices[name].spec
         for block, same in zip(device.blocks, given.devices[name].blocks, strict=True):
             payload = bytes(2 * block.count)

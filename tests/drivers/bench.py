@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ems.clock import SystemClock
 from ems.config import load_site
-from ems.drivers.device import ServedDevice
+from ems.drivers.device import CompiledDevice
 from ems.drivers.field import FieldIO
 from ems.drivers.roles import compile_site
 from ems.model import Command, CommandResult, Link, SetContactor, SiteSnapshot
@@ -54,7 +54,7 @@ def device(name: str, profile: str, **changes: object) -> DeviceSpec:
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 
-def _hurried(compiled: ServedDevice) -> ServedDevice:
+def _hurried(compiled: CompiledDevice) -> CompiledDevice:
     """The device polled ten times a second, so that nobody waits for the next poll."""
     blocks = tuple(replace(block, period_s=0.1) for block in compiled.blocks)
     return replace(compiled, blocks=blocks)
@@ -63,12 +63,12 @@ def _hurried(compiled: ServedDevice) -> ServedDevice:
 class Bench:
     """Plant, servers and ``FieldIO``; plant time moves only when told."""
 
-    def __init__(self, site: Site, observe: bool = False) -> None:
+    def __init__(self, site: Site, observe: bool = False, pki: Path | None = None) -> None:
         self.site = site
         self.plant = Plant(site, 1, None, protection=True)
-        self.servers = Servers(site, self.plant)
+        self.servers = Servers(site, self.plant, pki)
         self.clock = SystemClock()
-        devices = {name: _hurried(d.served()) for name, d in compile_site(site).items()}
+        devices = {name: _hurried(d) for name, d in compile_site(site).items()}
         self.io = FieldIO(site, devices, self.clock, observe)
         self.results: list[CommandResult] = []
 
@@ -126,9 +126,9 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def bench(site: Site, observe: bool = False) -> AsyncIterator[Bench]:
-    """A running bench with all devices up."""
-    made = Bench(site, observe)
+async def bench(site: Site, observe: bool = False, pki: Path | None = None) -> AsyncIterator[Bench]:
+    """A running bench with all devices up; OPC UA encrypted with keys of ``pki``."""
+    made = Bench(site, observe, pki)
     await made.servers.start()
     await made.io.start()
     try:

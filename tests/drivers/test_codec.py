@@ -10,18 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
 
-from ems.drivers.codec import ArrayCodec, NotWritable, PointCodec
-from ems.drivers.compiler import point_codec
-from ems.drivers.device import Kind
-from ems.drivers.profile import PointSpec
+from ems.drivers.arrays import ArrayCodec
+from ems.drivers.codec import NotWritable, PointCodec, TextCodec
+from ems.drivers.compile import codec_of
+from ems.drivers.language.points import PointSpec
 from ems.model import Contactor, Quality
 
 BAD = (None, Quality.BAD)
 
 
-def codec(kind: Kind = Kind.PACK, sunspec: bool = False, **fields: object) -> PointCodec:
+CONTACTOR = {0: int(Contactor.OPEN), 3: int(Contactor.CLOSED)}
+
+
+def codec(codes: dict[int, int] | None = None, **fields: object) -> PointCodec:
     spec = PointSpec.model_validate({"at": 0, "type": "int16", **fields})
-    return point_codec("power_w", spec, kind, sunspec)
+    return codec_of("power_w", spec, codes or {})
 
 
 def decode(one: PointCodec, registers: list[int], exponent: int = 0):
@@ -42,6 +45,23 @@ def decode(one: PointCodec, registers: list[int], exponent: int = 0):
         pytest.param({"type": "float32"}, [0x4148, 0], 12.5, id="float"),
         pytest.param({"type": "float32", "word_order": "little"}, [0, 0x4148], 12.5, id="swapped"),
         pytest.param({"type": "uint64"}, [0, 0, 1, 0], 65536.0, id="four words"),
+        pytest.param({"type": "uint16", "byte_order": "little"}, [0x3412], 0x1234, id="low byte"),
+        pytest.param(
+            {"type": "uint32", "byte_order": "little", "word_order": "little"},
+            [0x7856, 0x3412],
+            0x12345678,
+            id="all four bytes reversed",
+        ),
+        pytest.param(
+            {"type": "uint32", "at": None, "words": (3, 1)}, [2, 0, 1], 65538.0, id="split words"
+        ),
+        pytest.param({"type": "bool"}, [1], 1.0, id="bool"),
+        pytest.param({"type": "bcd16"}, [0x1234], 1234.0, id="BCD"),
+        pytest.param({"type": "bcd32", "scale": Decimal("0.1")}, [1, 0x2345], 1234.5, id="BCD 32"),
+        pytest.param({"type": "uint16", "bits": (4, 7)}, [0x00A0], 10.0, id="four bits of a word"),
+        pytest.param(
+            {"scale": Decimal("0.1"), "offset": Decimal("0.3")}, [3], 0.6, id="one division last"
+        ),
     ],
 )  # fmt: skip
 def test_a_value_is_decoded_and_encodes_to_the_same_registers(fields, registers, value):
@@ -91,7 +111,7 @@ def test_no_nan_and_no_infinity_gets_out(raw):
     ],
 )
 def test_sunspec_sentinels_are_not_values(kind, registers):
-    assert decode(codec(type=kind, sunspec=True), registers) == BAD
+    assert decode(codec(type=kind, sunspec_model=701), registers) == BAD
     assert decode(codec(type=kind), registers)[1] is Quality.GOOD, "only where the map says so"
 
 
@@ -110,7 +130,7 @@ def test_scale_factors(exponent, outcome):
 
 
 def test_an_unknown_code_is_bad_and_a_missing_code_is_refused():
-    one = codec(type="uint16", enum={0: "open", 3: "closed"})
+    one = codec(CONTACTOR, type="uint16")
     assert decode(one, [3]) == (float(Contactor.CLOSED), Quality.GOOD)
     assert decode(one, [2]) == BAD
     assert one.command(Contactor.CLOSED) == 3
@@ -178,16 +198,131 @@ def test_reading_and_writing_are_one_codec(raw, scale):
 
 
 def test_an_array_masks_exactly_the_elements_that_are_not_values():
-    array = ArrayCodec(
-        codec(type="uint16", scale=Decimal("0.001"), range=(0.5, 5), sentinels=(0xFFFF,)), 4, 2
-    )
+    cell = codec(type="uint16", scale=Decimal("0.001"), range=(0.5, 5), sentinels=(0xFFFF,))
+    array = ArrayCodec(cell, (0, 4, 8, 12))
     payload = struct.pack(">7H", 3312, 0, 0xFFFF, 0, 499, 0, 500)
-    values, quality = array.values(array.unpack(payload, 0))
+    values, quality = array.decode(payload, 0)
     assert quality.tolist() == [Quality.GOOD, Quality.BAD, Quality.BAD, Quality.GOOD]
     assert values[[0, 3]].tolist() == [3.312, 0.5]
     assert np.isfinite(values).all()
 
 
 def test_an_array_of_swapped_words():
-    array = ArrayCodec(codec(type="int32", word_order="little"), 2, 2)
-    assert array.values(array.unpack(struct.pack(">4H", 5, 0, 0, 1), 0))[0].tolist() == [5, 65536]
+    array = ArrayCodec(codec(type="int32", word_order="little"), (0, 4))
+    assert array.decode(struct.pack(">4H", 5, 0, 0, 1), 0)[0].tolist() == [5, 65536]
+
+
+def test_an_array_of_which_the_device_says_how_much_is_real():
+    array = ArrayCodec(codec(type="uint16"), (0, 2, 4), count_point="cells")
+    payload = struct.pack(">3H", 7, 8, 9)
+    assert array.decode(payload, 0, 2.0)[1].tolist() == [0, 0, Quality.MISSING]
+    assert array.decode(payload, 0, None)[1].tolist() == [Quality.MISSING] * 3, "nobody knows"
+    assert array.decode(payload, 0, 99.0)[1].tolist() == [0, 0, 0], "not more than the map has"
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "sentinel"),
+    [
+        ("int16", 1, 0x8000), ("uint16", 1, 0xFFFF), ("int32", 2, 0x8000_0000),
+        ("uint32", 2, 0xFFFF_FFFF), ("int64", 4, 1 << 63), ("uint64", 4, (1 << 64) - 1),
+        ("float32", 2, 0x7FC0_0000), ("float64", 4, 0x7FF8_0000_0000_0000),
+    ],
+)  # fmt: skip
+def test_what_sunspec_calls_not_implemented_is_bad_for_every_type(kind, width, sentinel):
+    one = codec(type=kind, sunspec_model=701)
+    data = sentinel.to_bytes(2 * width, "big")
+    assert one.value(one.unpack(data, 0)) == BAD
+    assert one.value(one.unpack(bytes(2 * width), 0)) == (0.0, Quality.GOOD)
+
+
+def test_a_range_of_sentinels_is_not_a_value():
+    one = codec(type="uint16", sentinels=((0xFFF0, 0xFFFF), 7))
+    assert [one.value(raw)[0] for raw in (6, 7, 8, 0xFFEF, 0xFFF0, 0xFFFF)] == [
+        6.0, None, 8.0, 65519.0, None, None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("registers", [[0x12A4], [0xFFFF]], ids=["one nibble", "all"])
+def test_what_is_no_decimal_digit_is_no_bcd(registers):
+    assert decode(codec(type="bcd16"), registers) == BAD
+
+
+@pytest.mark.parametrize("registers", [[2], [0xFFFF]])
+def test_a_bool_that_is_neither_is_bad(registers):
+    assert decode(codec(type="bool"), registers) == BAD
+
+
+def test_an_unknown_label_may_pass_as_uncertain():
+    one = codec({1: 1, 2: 2}, type="uint16", enum={1: "auto", 2: "manual"}, unknown="uncertain")
+    assert decode(one, [2]) == (2.0, Quality.GOOD)
+    assert decode(one, [9]) == (9.0, Quality.UNCERTAIN)
+
+
+def test_a_part_of_a_word_leaves_the_rest_alone():
+    one = codec(type="uint16", bits=(4, 7))
+    image = bytearray(b"\xff\xff")
+    one.pack_into(image, 0, 5)
+    assert image == b"\xff\x5f"
+    with pytest.raises(NotWritable, match="does not fit bits 4 to 7"):
+        one.pack(16)
+
+
+def test_split_words_leave_what_lies_between_alone():
+    one = codec(type="uint32", at=None, words=(2, 0))
+    image = bytearray(b"\xaa" * 6)
+    one.pack_into(image, 0, 0x0001_0002)
+    assert image.hex() == "0002aaaa0001"
+
+
+@pytest.mark.parametrize(
+    ("text", "registers", "found"),
+    [
+        pytest.param(b"ABC\0", 2, "ABC", id="padded with zeros"),
+        pytest.param(b"AB  ", 2, "AB", id="padded with blanks"),
+        pytest.param(b"\0\0\0\0", 2, None, id="SunSpec: not implemented"),
+        pytest.param(b"\xff\xff\xff\xff", 2, None, id="not a text"),
+        pytest.param(b"A\x01B\0", 2, None, id="control characters"),
+    ],
+)
+def test_texts(text, registers, found):
+    assert TextCodec("model", registers).text(text, 0) == found
+
+
+def test_a_text_with_the_low_byte_first():
+    one = TextCodec("model", 2, swap_bytes=True)
+    assert one.text(b"BADC", 0) == "ABCD"
+    image = bytearray(4)
+    one.put(image, 0, "ABCD")
+    assert image == b"BADC"
+
+
+@pytest.mark.parametrize(
+    ("value", "raw"),
+    [
+        pytest.param(0.0, 400, id="zero is where the value is 0, not the raw content"),
+        pytest.param(1.19, 411, id="up: towards zero is down"),
+        pytest.param(-1.19, 389, id="down: towards zero is up"),
+    ],
+)
+def test_rounding_towards_zero_holds_with_an_offset(value, raw):
+    one = codec(type="uint16", scale=Decimal("0.1"), offset=Decimal(-40), write_range=(-40, 40))
+    assert one.command(value) == raw
+
+
+def test_a_float_command_never_exceeds_what_was_wanted():
+    one = codec(type="float32", write_range=(-1e6, 1e6))
+    for value in (100.1, -100.1, 0.1, -0.3):
+        told = one.told(value)
+        assert abs(told) <= abs(value)
+        assert told == pytest.approx(value, rel=1e-6)
+
+
+def test_without_a_scale_factor_nothing_is_commanded():
+    one = codec(scale_factor="factor", write_range=(-5000, 5000))
+    with pytest.raises(NotWritable, match="scale factor is not implemented, -32768"):
+        one.command(100.0, -32768)
+
+
+def test_what_a_device_was_really_told_is_known_for_the_read_back():
+    one = codec(scale=Decimal(100), write_range=(-5000, 5000))
+    assert one.told(199.9) == 100.0

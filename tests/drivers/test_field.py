@@ -315,9 +315,11 @@ def test_observing_reads_everything_and_writes_nothing():
             SetPower(0, 0.0), SetContactor(0, close=True), SetLoad(1, False)
         )
         assert {r.reason for r in results} == {"this connection only observes"}
-        held_at_connect = 3 + 2  # reversion of each PCS, EMS time-out of each rack
+        # Reversion, its switch and a heartbeat of each PCS, EMS time-out of each rack.
+        held_at_connect = 3 * 3 + 2
         assert b.io.refused_writes == len(results) + held_at_connect
         await b.io.stop()
+        assert b.io.sent_writes == 0, "counted where the bytes leave"
         for face in b.servers.faces.values():
             assert not any(face.held.values()), f"something was written to {face.device.spec.id}"
 

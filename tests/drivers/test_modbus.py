@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from ems.drivers.link import BadAnswer, DeviceRefusal, LinkDown, NoAnswer, WriteForbidden
-from ems.drivers.modbus import ModbusConnection
+from ems.drivers.modbus.tcp import TcpConnection
 from ems.model import Link
 from tests.drivers.bench import free_port
 
@@ -29,7 +29,7 @@ def registers(count: int, unit: int = UNIT, function: int = 3, count_byte: int |
 
 
 @contextlib.asynccontextmanager
-async def peer(answer: Answer, **kwargs: object) -> AsyncIterator[tuple[ModbusConnection, list]]:
+async def peer(answer: Answer, **kwargs: object) -> AsyncIterator[tuple[TcpConnection, list]]:
     """A connection to a tiny server that answers each request with whatever it likes."""
     seen: list[bytes] = []
 
@@ -45,7 +45,7 @@ async def peer(answer: Answer, **kwargs: object) -> AsyncIterator[tuple[ModbusCo
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    connection = ModbusConnection("127.0.0.1", port, 0.3, **kwargs)  # type: ignore[arg-type]
+    connection = TcpConnection("127.0.0.1", port, 0.3, **kwargs)  # type: ignore[arg-type]
     await connection.connect()
     try:
         yield connection, seen
@@ -167,7 +167,7 @@ def test_a_write_counts_only_with_its_exact_echo(function, echo, believed):
 def test_connection_refused_is_known_at_once():
     async def scene() -> None:
         with pytest.raises(LinkDown) as down:
-            await ModbusConnection("127.0.0.1", free_port(), 0.3).connect()
+            await TcpConnection("127.0.0.1", free_port(), 0.3).connect()
         assert down.value.link is Link.REFUSED
 
     asyncio.run(scene())

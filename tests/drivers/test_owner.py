@@ -2,107 +2,33 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from ems.clock import SystemClock
-from ems.drivers import profile
-from ems.drivers.compiler import compile_device
-from ems.drivers.device import Block, Values
-from ems.drivers.image import DeviceImage
-from ems.drivers.link import BadAnswer, LinkDown, NoAnswer, PointWrite
-from ems.drivers.owner import BACKOFF_MAX_S, COMMAND_LIFE_S, SILENT_AFTER, Member, Order, Owner
-from ems.model import CommandResult, Link, Quality, SetContactor
-from tests.drivers.bench import device
+from ems.drivers.link import BadAnswer, LinkDown, NoAnswer
+from ems.drivers.owner import (
+    BACKOFF_MAX_S,
+    COMMAND_LIFE_S,
+    DEAD_SHARE_MAX,
+    SILENT_AFTER,
+    SILENT_RETRY_MAX_S,
+)
+from ems.drivers.rules import LinkRules, Step, WriteRules
+from ems.model import Link, Quality
+from tests.drivers.handmade import block, made
+from tests.drivers.stage import Stage
+from tests.drivers.stage import play as play_device
 
-
-class Clock(SystemClock):
-    """Monotonic time that the test can push ahead."""
-
-    ahead_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_s
-
-
-class Peer:
-    """A connection and port in one; answers every block with zeros unless told otherwise."""
-
-    def __init__(self) -> None:
-        counts = {"reported_cells": 2, "reported_temps": 2}
-        name = "bms_ev_module_rack"
-        self.device = compile_device(profile.load(name), device("bms", name), counts)
-        self.refused_writes = 0
-        self.on_lost: Callable[[], None] = lambda: None
-        self.connected = False
-        self.error: Exception | None = None
-        self.connects = 0
-        self.reads = 0
-        self.written: list[list[PointWrite]] = []
-        self.writing: Callable[[], Awaitable[None]] | None = None
-
-    async def connect(self) -> None:
-        self.connects += 1
-        if isinstance(self.error, LinkDown):
-            raise self.error
-        self.connected = True
-
-    async def close(self) -> None:
-        self.connected = False
-
-    async def prepare(self) -> None: ...
-
-    def has(self, point: object) -> bool:
-        return True
-
-    async def read(self, block: Block) -> Values:
-        self.reads += 1
-        if self.error is not None:
-            raise self.error
-        payload = bytes(2 * block.count)
-        return block.decode(payload)
-
-    async def write(self, writes: list[PointWrite]) -> None:
-        if self.writing is not None:
-            await self.writing()
-        self.written.append(writes)
-
-
-class Stage:
-    """One owner with one device."""
-
-    def __init__(self) -> None:
-        self.peer, self.clock = Peer(), Clock()
-        self.image = DeviceImage.of(self.peer.device.blocks)
-        self.member = Member("bms", self.peer, self.image, 10.0)
-        self.results: list[CommandResult] = []
-        report, rng = self.results.append, random.Random(0)
-        self.owner = Owner(self.peer, [self.member], self.clock, report, rng)
-
-    def order(self, age_s: float = 0.0) -> None:
-        at_s = self.clock.monotonic_s() - age_s
-        context = {"contactor": 0.0}
-        self.owner.submit(
-            self.member, Order(SetContactor(0, close=False), "contactor", context, 0, at_s)
-        )
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10.0):
-            while not holds():
-                await asyncio.sleep(0.005)
+CONTACTOR = made(
+    block("status", "contactor", "voltage_v", "current_a"),
+    writes={"contactor": WriteRules((Step("contactor", "contactor"),), repeat_s=5.0)},
+)
 
 
 def play(scene: Callable[[Stage], Awaitable[None]]) -> None:
-    async def run() -> None:
-        stage = Stage()
-        task = asyncio.create_task(stage.owner.run())
-        await scene(stage)
-        stage.owner.request_stop()
-        await asyncio.wait_for(task, 5.0)
-
-    asyncio.run(run())
+    """Run a scene with a device that has a contactor."""
+    play_device(CONTACTOR, scene)
 
 
 @pytest.mark.parametrize(
@@ -163,10 +89,11 @@ def test_losing_the_connection_fails_what_waits_and_forgets_the_values():
         s.order()
         s.peer.connected = False
         s.peer.error = LinkDown(Link.REFUSED, "connection refused")
+        s.peer.loss = "serial port /dev/x is gone"
         s.peer.on_lost()
         assert s.image.link is Link.REFUSED
         assert s.image.readings == {}
-        assert [r.reason for r in s.results] == ["connection closed by the device"]
+        assert [r.reason for r in s.results] == ["serial port /dev/x is gone"]
         assert s.peer.written == []
 
     play(scene)
@@ -200,8 +127,8 @@ def test_trouble_is_logged_once_and_its_end_once(caplog):
 
     play(scene)
     assert [record.getMessage() for record in caplog.records] == [
-        "bms: block status: 9 bytes where 10 were asked for; trying again quietly",
-        "bms: answers again",
+        "dev: block status: 9 bytes where 10 were asked for; trying again quietly",
+        "dev: answers again",
     ]
 
 
@@ -228,3 +155,66 @@ def test_pauses_between_attempts_grow_to_their_limit_and_start_over_after_succes
         assert s.owner._pause_s < 0.25
 
     play(scene)
+
+
+def test_a_dead_unit_is_asked_ever_more_seldom_and_its_neighbour_does_not_wait():
+    async def run() -> None:
+        living, dead = Stage(CONTACTOR), Stage(CONTACTOR)
+        clock = living.clock
+        asked_s: list[float] = []
+
+        async def no_answer(_: object) -> None:
+            asked_s.append(clock.monotonic_s())
+            clock.ahead_s += 0.5  # its time limit
+            raise NoAnswer("no answer within 0.5 s")
+
+        dead.peer.read = no_answer  # type: ignore[method-assign, assignment]
+        owner = living.owner
+        owner.members.append(dead.member)
+        task = asyncio.create_task(owner.run())
+        await living.until(lambda: living.member.prepared and len(asked_s) == 1)
+        for times in range(2, 7):
+            before = living.peer.reads
+            await living.until(lambda before=before: living.peer.reads > before + 2)
+            assert len(asked_s) == times - 1, "meanwhile only the living one is asked"
+            clock.ahead_s += 60.0
+            await living.until(lambda times=times: len(asked_s) == times)
+        assert dead.member.pause_s == SILENT_RETRY_MAX_S
+        left_s = dead.member.silent_until_s - clock.monotonic_s()
+        assert left_s > 0.8 * 0.5 / DEAD_SHARE_MAX, "its questions cost a small share of the line"
+        assert living.image.link is Link.UP
+        owner.request_stop()
+        await asyncio.wait_for(task, 5.0)
+
+    asyncio.run(run())
+
+
+def test_on_a_full_line_slow_polls_wait_and_their_values_live_longer(caplog):
+    fast = block("fast", "contactor", start=0, period_s=0.05)
+    slow = block("slow", "voltage_v", start=10, period_s=0.2, ttl_s=3.0)
+
+    async def scene(s: Stage) -> None:
+        await s.until(lambda: s.member.prepared)
+        for job in s.member.jobs:
+            job.cost_s = 0.03 if job.block is fast else 0.3
+        s.clock.ahead_s += 10.0
+        await s.until(lambda: s.owner.stretched > 2.0)
+        factor = s.owner.stretched
+        by_key = {job.block.key: job.period_s for job in s.member.jobs}
+        assert by_key == {"fast": 0.05, "slow": pytest.approx(0.2 * factor)}
+        assert s.image.ttl_s["voltage_v"] == pytest.approx(3.0 * factor)
+        assert s.image.ttl_s["contactor"] == pytest.approx(3.0)
+
+    play_device(made(fast, slow), scene)
+    assert "the line is full; slow polls take" in caplog.text
+
+
+def test_the_first_poll_waits_for_the_delay_that_a_device_wants_after_connecting():
+    device = made(CONTACTOR.blocks[0], link=LinkRules("modbus", connect_delay_s=0.2))
+
+    async def scene(s: Stage) -> None:
+        began_s = s.clock.monotonic_s()
+        await s.until(lambda: s.peer.reads > 0)
+        assert s.clock.monotonic_s() - began_s >= 0.19
+
+    play_device(device, scene)

@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ems.config import load_site
-from ems.drivers.channels import channels, frequency_device
-from ems.drivers.compiler import ProfileMisfit
-from ems.drivers.roles import compile_site
+from ems.drivers.device import ProfileMisfit
+from ems.drivers.roles import channels, compile_site, frequency_device
 from ems.site import Site
 from tests.builders import make_site
 from tests.drivers.bench import DEMO, demo_site

@@ -1,8 +1,9 @@
-"""Which channel or device a value of the site comes from where several could give it."""
+"""Which device says what of a site, beyond what the site file spells out."""
 
 from collections.abc import Mapping
 
-from ems.drivers.device import Kind, ServedDevice
+from ems.drivers.device import CompiledDevice
+from ems.drivers.rules import Kind
 from ems.site import Site
 
 
@@ -17,10 +18,10 @@ def channels(site: Site) -> dict[int, int]:
     return found
 
 
-def frequency_device(site: Site, devices: Mapping[str, ServedDevice]) -> str:
+def frequency_device(site: Site, devices: Mapping[str, CompiledDevice]) -> str:
     """Device that tells grid frequency: the grid meter, else the first other meter with it."""
     for name in (site.grid.device, *devices):
         device = devices[name]
-        if device.kind is Kind.METER and device.block_of("frequency_hz") is not None:
+        if device.kind is Kind.METER and "frequency_hz" in device.provides:
             return name
     return site.grid.device

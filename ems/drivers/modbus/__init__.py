@@ -1,0 +1,1 @@
+"""Modbus over TCP, TLS and serial lines, with a validating layer of our own."""
