@@ -30,7 +30,7 @@ ROWS = (
         "the same, demo site compiled",
         "import ems.service, pathlib\n"
         "from ems.config import load_site\n"
-        "from ems.dispatch.tariff import load_tariff\n"
+        "from ems.dispatch.tariff_file import load_tariff\n"
         f"load_tariff(load_site(pathlib.Path({str(SITE)!r})).grid.tariff)",
     ),
     (

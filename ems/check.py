@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ems.config import Declared, load
-from ems.dispatch.tariff import Tariff, load_tariff
+from ems.dispatch.tariff import Tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.judge.backup import judge_backup
 from ems.judge.devices import judge_devices
 from ems.judge.finding import Finding, Severity

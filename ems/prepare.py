@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ems.config import load_site
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.drivers.roles import compile_site
 from ems.handover import Handover
 

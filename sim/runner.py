@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from ems import cycle
 from ems.daemon import CycleStats, Daemon
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.history import WindowHistory
 from ems.journal.writer import Journal
 from ems.model import CycleRecord, OperatorRequest, RequestKind

@@ -20,7 +20,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ems.config import load_site
-from ems.dispatch.tariff import Tariff, load_tariff
+from ems.dispatch.tariff import Tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]

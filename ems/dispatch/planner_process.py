@@ -26,7 +26,8 @@ from ems.clock import Clock, SystemClock
 from ems.config import load_site
 from ems.dispatch import wire
 from ems.dispatch.planner import Planner
-from ems.dispatch.tariff import Tariff, load_tariff
+from ems.dispatch.tariff import Tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.model import Plan, PlanRequest
 from ems.site import Site
 from ems.yamltext import FileErrors

@@ -9,7 +9,6 @@ site's wall-clock time; the caller says which zone that is.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -90,15 +89,3 @@ class Tariff:
 def _offset_s(utc_s: float, tz: ZoneInfo) -> float:
     offset = datetime.fromtimestamp(utc_s, UTC).astimezone(tz).utcoffset()
     return 0.0 if offset is None else offset.total_seconds()
-
-
-def load_tariff(path: Path) -> Tariff:
-    """The tariff in a YAML file.
-
-    Raises:
-        yamlfile.FileErrors: the file cannot be read, or does not say what a
-            tariff file must; every error with file, line and column.
-    """
-    from ems.dispatch import tariff_file  # noqa: PLC0415 - control never reads one
-
-    return tariff_file.read_tariff(path)

@@ -162,7 +162,7 @@ def compile_tariff(file: TariffFile) -> Tariff:
     )
 
 
-def read_tariff(path: Path) -> Tariff:
+def load_tariff(path: Path) -> Tariff:
     """The tariff in a YAML file.
 
     Raises:

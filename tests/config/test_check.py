@@ -8,7 +8,7 @@ import pytest
 
 from ems.check import Severity, judge, judge_file, report
 from ems.config import Declared, load
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.judge.aged import aged
 from ems.site import Chemistry, SiteKind
 from ems.yamlfile import FileErrors

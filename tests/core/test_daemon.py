@@ -8,7 +8,7 @@ import pytest
 
 from ems import cycle
 from ems.daemon import Daemon
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.model import OperatorRequest, RequestKind
 from sim.vloop import VirtualClock, VirtualLoop, run
 from tests.builders import make_site, make_snapshot

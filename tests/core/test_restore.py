@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ems import cycle, store
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.model import OperatorRequest, RequestKind
 from ems.restore import restore
 from ems.safety import gate

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ems import cycle, screen, status
 from ems.daemon import CycleStats
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.model import Link, Quality, Reading
 from tests.builders import make_site, make_snapshot, with_pack
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ems.dispatch.bill import Bill, bill, monthly_peaks_w, wear_per_kwh, window_means
-from ems.dispatch.tariff import Tariff, load_tariff
+from ems.dispatch.tariff import Tariff
+from ems.dispatch.tariff_file import load_tariff
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 BEIJING = Path(__file__).parents[2] / "configs" / "tariffs" / "beijing-two-part-10kv.yaml"

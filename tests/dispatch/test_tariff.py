@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ems.dispatch.bill import WEAR_PER_KWH
-from ems.dispatch.tariff import Tariff, load_tariff
-from ems.dispatch.tariff_file import TariffFile
+from ems.dispatch.tariff import Tariff
+from ems.dispatch.tariff_file import TariffFile, load_tariff
 from ems.yamltext import FileErrors
 
 TARIFFS = Path(__file__).parents[2] / "configs" / "tariffs"

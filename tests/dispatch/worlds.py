@@ -9,7 +9,8 @@ import numpy as np
 
 from ems.dispatch import track
 from ems.dispatch.state import DispatchState
-from ems.dispatch.tariff import Tariff, load_tariff
+from ems.dispatch.tariff import Tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.model import (
     MISSING,
     BackupEstimate,

@@ -9,7 +9,7 @@ from pathlib import Path
 from ems import cycle
 from ems.config import load_site
 from ems.daemon import Daemon
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.history import WindowHistory
 from ems.planning import PlanKeeper
 from ems.sinks import JournalSink

@@ -9,7 +9,7 @@ import numpy as np
 from ems import cycle
 from ems.config import load_site
 from ems.daemon import Daemon
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.dispatch.track import PLAN_MAX_AGE_S
 from ems.history import WindowHistory
 from ems.model import Mode, OperatorRequest, Plan, RequestKind, Source

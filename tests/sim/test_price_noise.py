@@ -8,7 +8,7 @@ import pytest
 
 from ems.config import load_site
 from ems.dispatch.planner_process import NoisyPlanner, with_noise
-from ems.dispatch.tariff import load_tariff
+from ems.dispatch.tariff_file import load_tariff
 from ems.model import PlanRequest
 from sim import runner
 from sim.events import Event
