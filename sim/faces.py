@@ -145,7 +145,7 @@ class ConverterFace(Face):
         held = {**self.held, point: value}
         if point in ("setpoint_w", "setpoint_enable"):
             self._set_at_s = self.plant.now_s
-            power_w = held["setpoint_w"] if held["setpoint_enable"] else 0.0
+            power_w = held["setpoint_w"] if held.get("setpoint_enable", 1.0) else 0.0
             return self.plant.set_power(self.index, power_w)
         if point in ("power_limit_w", "battery_charge_limit_a"):
             return self.plant.set_rectifier(
@@ -159,6 +159,9 @@ class ConverterFace(Face):
         if "power_limit_w" in held and self.plant.site.converters[self.index].rectifier:
             held["power_limit_w"] = output.power_limit_w
             held["battery_charge_limit_a"] = output.charge_limit_a
+        if "setpoint_enable" not in held and "setpoint_w" in held:
+            # No switch: the set-point is always in force, and the plant has the time-out.
+            held["setpoint_w"] = output.setpoint_w
         if not held.get("setpoint_enable"):
             return
         held["setpoint_w"] = output.setpoint_w

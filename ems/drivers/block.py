@@ -225,7 +225,7 @@ class Block:
         _, _, columns, alone, _ = self._plan
         if columns is not None:
             for at, factor in zip(columns.factor_at, factors, strict=True):
-                found.exponents[columns.codecs[at].name] = int(factor)
+                found.exponents[columns.codecs[at].name] = columns.codecs[at].exponent(factor)
         others = self._decode_each(payload, alone, found.exponents)
         found.numbers.extend(others.numbers)
         found.doubts = others.doubts
@@ -246,7 +246,8 @@ class Block:
         seen = dict(exponents or {})
         for name in self._factors:
             if name in raws:
-                seen[name] = int(raws[name][1])
+                factor, content = raws[name]
+                seen[name] = factor.exponent(content)
         outcomes = {
             name: codec.value(raw, seen.get(codec.scale_factor, 0))
             for name, (codec, raw) in raws.items()
@@ -295,12 +296,14 @@ class Block:
         return found
 
     def _show_words(self, image: bytearray, values: Mapping[str, Shown]) -> None:
+        shown = 0
         for word in self.words:
             content = values.get(word.name)
             if isinstance(content, int | float):
                 word.codec.pack_into(image, word.at, int(content))
+                shown = max(shown, word.level(int(content)))
         wanted = values.get(self.alarm, values.get("alarm_level")) if self.alarm else None
-        if not isinstance(wanted, int | float) or wanted <= 0:
+        if not isinstance(wanted, int | float) or wanted <= shown:
             return
         offers = [
             (int(severity), mask, word)

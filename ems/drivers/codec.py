@@ -29,6 +29,8 @@ LAYOUT: Final = {
 """Layout of each numeric type, most significant byte first."""
 EXPONENT_MAX: Final = 10
 """SunSpec scale factors lie within -10..10; anything else is 'not implemented'."""
+NO_EXPONENT: Final = -0x8000
+"""What SunSpec writes for a scale factor that is not there."""
 
 Raw = int | float
 Outcome = tuple[float | None, Quality]
@@ -144,6 +146,10 @@ class PointCodec:
         above, plus, below = self.coefficients(exponent)
         value = (raw * above + plus) / below + 0.0
         return (value, Quality.GOOD) if self.low <= value <= self.high else _BAD
+
+    def exponent(self, raw: Raw) -> int:
+        """What this point says as a scale factor of others; not there when it is implausible."""
+        return NO_EXPONENT if self.value(raw)[0] is None else int(raw)
 
     def raw(self, value: float, exponent: int = 0) -> Raw:
         """Raw content nearest to a value: what a device with this map would show.

@@ -144,7 +144,9 @@ class Columns:
         scale = self._scales.get(factors)
         if scale is None:
             by_position = dict(zip(self.factor_at, factors, strict=True))
-            exponents = [int(by_position[at]) if at >= 0 else 0 for at in self._factors]
+            exponents = [
+                self.codecs[at].exponent(by_position[at]) if at >= 0 else 0 for at in self._factors
+            ]
             scale = _Scale(self.codecs, exponents)
             if len(self._scales) >= _SCALES_KEPT:
                 self._scales.clear()

@@ -1,14 +1,23 @@
 """Which device of a site plays which part, and whether its profile can."""
 
+import ipaddress
+from collections.abc import Mapping
+
 from ems.drivers import language, linefit
 from ems.drivers.compile import compile_device
 from ems.drivers.device import CompiledDevice, ProfileMisfit
 from ems.drivers.language import Profile
-from ems.drivers.rules import Kind
+from ems.drivers.rules import Kind, Maturity
 from ems.drivers.wiring import channels, frequency_device
-from ems.site import PackSpec, Site
+from ems.site import DeviceSpec, PackSpec, Site
 
-__all__ = ["channels", "compile_site", "frequency_device"]
+__all__ = [
+    "channels",
+    "compile_site",
+    "frequency_device",
+    "refuse_simulated",
+    "simulated_elsewhere",
+]
 
 
 def compile_site(site: Site) -> dict[str, CompiledDevice]:
@@ -52,6 +61,42 @@ def compile_site(site: Site) -> dict[str, CompiledDevice]:
     if problems:
         raise ProfileMisfit("; ".join(problems))
     return {name: fitted[name] for name in devices}
+
+
+def refuse_simulated(devices: Mapping[str, CompiledDevice]) -> None:
+    """Keep profiles of our own simulator away from everything that is not the simulator.
+
+    Raises:
+        ProfileMisfit: a device with such a profile may be a real one; names all of them.
+    """
+    found = (simulated_elsewhere(device.spec, device.maturity) for device in devices.values())
+    problems = [problem for problem in found if problem]
+    if problems:
+        raise ProfileMisfit("; ".join(problems))
+
+
+def simulated_elsewhere(spec: DeviceSpec, maturity: Maturity | str) -> str:
+    """Why a device must not be run with its profile, as one clause; empty when it may.
+
+    A profile of our simulator says nothing about any real device. The simulator is a process of
+    this machine, so its devices have a loopback address and no serial line.
+    """
+    if maturity != Maturity.SIMULATED or _is_loopback(spec.host):
+        return ""
+    where = spec.host or spec.path
+    return (
+        f"device {spec.id}: profile {spec.profile} describes a simulated device, which only the "
+        f"simulator on this machine can be, not {where}; name the profile of the real device"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may lead anywhere, and a serial port has no host
 
 
 def _kinds(site: Site) -> dict[str, Kind]:

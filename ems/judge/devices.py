@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from ems.drivers.language import Profile, load
 from ems.drivers.opcua import security
+from ems.drivers.roles import simulated_elsewhere
 from ems.drivers.rules import Kind
-from ems.judge.finding import Finding, error, warning
+from ems.judge.finding import Finding, error, info, warning
 from ems.site import Site
 from ems.yamlfile import FileErrors
 
@@ -28,6 +29,7 @@ def judge_devices(site: Site) -> Iterator[Finding]:
                 "the transport of the profile, or another profile",
             )
     yield from _security(site)
+    yield from _simulated(site, profiles)
     yield from _roles(site, profiles)
     yield from _cells(site, profiles)
     yield from _meters(site, profiles)
@@ -44,6 +46,14 @@ def _security(site: Site) -> Iterator[Finding]:
                 problem,
                 "as in docs/howto/secure-a-device.md",
             )
+
+
+def _simulated(site: Site, profiles: dict[str, Profile]) -> Iterator[Finding]:
+    """Fine for `ems simulate` and `ems demo`, which ask no device; `ems run` refuses it."""
+    for name, profile in profiles.items():
+        problem = simulated_elsewhere(site.devices[name], profile.maturity)
+        if problem:
+            yield info("simulated_profile", f"devices.{name}.profile", f"no ems run yet: {problem}")
 
 
 def _roles(site: Site, profiles: dict[str, Profile]) -> Iterator[Finding]:

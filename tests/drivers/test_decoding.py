@@ -52,6 +52,18 @@ def specs(draw) -> PointSpec:
     return PointSpec.model_validate(fields)
 
 
+@pytest.mark.parametrize("points", [1, 20], ids=["one by one", "in columns"])
+@pytest.mark.parametrize(("told", "value"), [(-2, 4.99), (0, 499.0), (1, None), (-3, None)])
+def test_a_scale_factor_outside_its_range_scales_nothing(points, told, value):
+    factor = PointSpec.model_validate({"at": 0, "type": "int16", "range": (-2, 0)})
+    spec = PointSpec.model_validate({"at": 1, "type": "int16", "scale_factor": "factor"})
+    placed = [(codec_of("factor", factor, {}), 0)]
+    placed += [(codec_of(f"p{k}", spec, {}), 2 + 2 * k) for k in range(points)]
+    block = Block("b", "holding", None, ((0, 1 + points),), 1.0, 3.0, tuple(placed))
+    found = block.decode(struct.pack(f">{1 + points}h", told, *[499] * points)).scalars
+    assert {found[f"p{k}"][0] for k in range(points)} == {value}
+
+
 @given(
     mine=st.lists(specs(), min_size=1, max_size=12),
     factor=st.integers(-12, 12) | st.just(-32768),

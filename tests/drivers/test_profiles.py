@@ -19,16 +19,29 @@ def test_every_shipped_profile_says_where_its_facts_come_from(name):
     assert found.maturity in {"template", "simulated"}, "nothing here has met a real device yet"
 
 
-def test_the_seven_profiles_of_this_release_are_there():
+def test_the_profiles_of_this_release_are_there():
     assert set(language.shipped()) == {
+        "battery_sunspec_802",
         "bms_ev_module_rack",
         "bms_opcua_sim",
         "bms_rack_0x2000",
         "meter_acrel_adw300",
+        "meter_gavazzi_em300",
+        "meter_janitza_umg604",
         "meter_loads_sim",
+        "meter_sunspec_203",
+        "pcs_sinexcel",
         "pcs_sunspec_704",
+        "pv_sunspec_103",
         "rectifier_48v_sim",
+        "victron_gx_battery",
     }
+
+
+def test_what_describes_our_simulator_says_so():
+    """`ems run` keeps these away from real devices."""
+    simulated = {n for n in language.shipped() if language.load(n).maturity == "simulated"}
+    assert simulated == {n for n in language.shipped() if n.endswith("_sim")}
 
 
 @pytest.mark.parametrize(

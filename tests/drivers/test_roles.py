@@ -6,7 +6,9 @@ import pytest
 
 from ems.config import load_site
 from ems.drivers.device import ProfileMisfit
-from ems.drivers.roles import channels, compile_site, frequency_device
+from ems.drivers.roles import channels, compile_site, frequency_device, refuse_simulated
+from ems.judge.devices import judge_devices
+from ems.prepare import prepare
 from ems.site import Site
 from tests.builders import make_site
 from tests.drivers.bench import DEMO, demo_site
@@ -58,3 +60,45 @@ def test_frequency_comes_from_the_first_meter_that_has_it():
 def test_every_shipped_site_file_fits_its_profiles(path):
     site = load_site(path)
     assert compile_site(site).keys() == site.devices.keys()
+
+
+class TestAProfileOfOurSimulator:
+    """It says nothing about any real device, so `ems run` takes it on this machine only."""
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LOCALHOST"])
+    def test_is_taken_for_the_simulator_on_this_machine(self, host):
+        refuse_simulated(compile_site(with_device(demo_site(), "loads", host=host)))
+
+    @pytest.mark.parametrize(
+        "host",
+        ["192.168.20.6", "126.255.255.255", "128.0.0.1", "0.0.0.0", "::2", "shelf.local", ""],
+    )
+    def test_is_refused_for_anything_else(self, host):
+        site = with_device(demo_site(), "loads", host=host)
+        with pytest.raises(ProfileMisfit, match="device loads: profile meter_loads_sim describes"):
+            refuse_simulated(compile_site(site))
+
+    def test_is_refused_on_a_serial_line(self):
+        line = {"transport": "modbus_rtu", "host": "", "path": "/dev/ttyUSB0", "port": 0}
+        site = with_device(demo_site(), "loads", **line)
+        with pytest.raises(ProfileMisfit, match="not /dev/ttyUSB0; name the profile of the real"):
+            refuse_simulated(compile_site(site))
+
+    def test_is_refused_for_every_device_at_once(self):
+        site = with_device(demo_site(), "loads", host="10.0.0.1")
+        with pytest.raises(ProfileMisfit, match=r"device loads.*device bms3"):
+            refuse_simulated(compile_site(with_device(site, "bms3", host="10.0.0.2")))
+
+    def test_no_other_profile_is_bound_to_this_machine(self):
+        refuse_simulated(compile_site(with_device(demo_site(), "meter", host="10.0.0.1")))
+
+    def test_stops_ems_run_before_it_starts(self):
+        """The example sites lie in a made-up plant; they are there to be simulated."""
+        with pytest.raises(ProfileMisfit, match="rectifier_48v_sim describes a simulated device"):
+            prepare(DEMO.parent / "base-station-48v.yaml")
+
+    def test_is_told_by_ems_check(self):
+        found = [f for f in judge_devices(load_site(DEMO.parent / "base-station-48v.yaml"))
+                 if f.rule == "simulated_profile"]  # fmt: skip
+        assert [f.where for f in found] == ["devices.feeders.profile", "devices.shelf.profile"]
+        assert not any(f.rule == "simulated_profile" for f in judge_devices(demo_site()))

@@ -193,6 +193,8 @@ def _words(
     if point is None:
         return
     words = {word.lower() for word in point.enum.values()}
+    if point.override is not None:
+        words.add(point.override.code.lower())
     for item in items:
         if isinstance(item, str) and item.lower() not in words:
             yield place, f"{item!r} is no word of {name}{nearest(item, words)}"

@@ -1,0 +1,1 @@
+"""A battery that the project does not ship: its vendor's manual and the device itself."""
