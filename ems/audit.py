@@ -42,10 +42,17 @@ class Audit:
         clock: Stamps the records.
         latched: Whether any latch stands at this moment.
         lost: Why the interlock state of the last run is not known; empty when it is.
+        uncommissioned: Why the site must not be armed; empty when its devices are proven.
     """
 
     def __init__(
-        self, journal: Journal, gate: Gate, clock: Clock, latched: Callable[[], bool], lost: str
+        self,
+        journal: Journal,
+        gate: Gate,
+        clock: Clock,
+        latched: Callable[[], bool],
+        lost: str,
+        uncommissioned: Callable[[], str],
     ) -> None:
         self.lost = lost
         """Not empty: arming is refused until an operator has reset all."""
@@ -53,6 +60,7 @@ class Audit:
         self._gate = gate
         self._clock = clock
         self._latched = latched
+        self._uncommissioned = uncommissioned
 
     async def ask(self, request: OperatorRequest) -> Answer:
         """What becomes of a request."""
@@ -63,15 +71,25 @@ class Audit:
         problem = await self._log("operator_request", request)
         if problem:
             return Answer(f"the log cannot be written ({problem}); nothing is loosened without it")
+        if request.kind is RequestKind.ARM:
+            return await self._arm(request)
         if not self.lost:
             return Answer(await self._gate.operator(request))
         return await self._inspected(request)
 
+    async def _arm(self, request: OperatorRequest) -> Answer:
+        """Arming asks for more than the gate knows: a known past and proven devices."""
+        refusal = self.lost and INSPECT
+        if not refusal:
+            loop = asyncio.get_running_loop()
+            refusal = await loop.run_in_executor(None, self._uncommissioned)
+        if not refusal:
+            return Answer(await self._gate.operator(request))
+        await self._log("REQUEST_REFUSED", request, refusal=refusal)
+        return Answer(refusal)
+
     async def _inspected(self, request: OperatorRequest) -> Answer:
-        """A request while the interlock state of the last run is not known."""
-        if request.kind is RequestKind.ARM:
-            await self._log("REQUEST_REFUSED", request, refusal=INSPECT)
-            return Answer(INSPECT)
+        """A request other than to arm while the interlock state of the last run is not known."""
         if request.kind is not RequestKind.RESET or request.target:
             return Answer(await self._gate.operator(request))
         if self._latched():

@@ -26,6 +26,8 @@ class Handover:
     site: Site
     tariff: Tariff
     devices: Mapping[str, CompiledDevice]
+    profile_sha256: Mapping[str, str]
+    """Hash of the profile of each device, which commissioning was done with."""
 
 
 def write(handover: Handover) -> int:

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ems import handover, memory, sdnotify, status, store
+from ems import SOFTWARE, handover, memory, sdnotify, status, store
 from ems.audit import Audit
 from ems.clock import SystemClock
+from ems.commission import record
 from ems.daemon import CycleStats, Daemon, Sink
 from ems.door import Door
 from ems.drivers.field import FieldIO
@@ -37,7 +38,6 @@ from ems.telemetry.uplink import Uplink
 
 log = logging.getLogger(__name__)
 
-SOFTWARE = "secondlife-ems 0.1.0"
 DRAIN_S = 5.0
 """At the end the uplink gets this long to deliver what is queued."""
 SETTLE_AT_CYCLE = 15
@@ -91,7 +91,12 @@ class Service:
         )
         self.metrics = Metrics(site)
         self.audit = Audit(
-            self.journal, self.daemon, self.clock, self._latched, self._report(restored.lost)
+            self.journal,
+            self.daemon,
+            self.clock,
+            self._latched,
+            self._report(restored.lost),
+            lambda: _uncommissioned(given),
         )
         self.state = StateSink(
             data / "state.json",
@@ -206,6 +211,15 @@ class Service:
         assert self.outbox is not None
         stats = self.outbox.stats()
         return stats.rows + stats.waiting
+
+
+def _uncommissioned(given: handover.Handover) -> str:
+    """Why the site must not be armed yet; empty when it may."""
+    try:
+        found = record.read(given.site)
+    except (OSError, ValueError) as error:
+        return f"the commissioning record cannot be read ({error}); {record.DO}"
+    return record.refusal(given.site, given.devices, given.profile_sha256, found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

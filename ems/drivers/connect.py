@@ -1,6 +1,7 @@
 """From the devices of a site to connections: which share one, and what kind it is."""
 
 import importlib
+import ipaddress
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,28 @@ def by_connection(devices: Iterable[CompiledDevice]) -> list[list[CompiledDevice
             address = (spec.transport, spec.path)
         groups.setdefault(address, []).append(device)
     return list(groups.values())
+
+
+def address(spec: DeviceSpec) -> str:
+    """Where a device is, on one line; two lines that differ are two places."""
+    where = f"{spec.host}:{spec.port}"
+    if spec.transport == "modbus_rtu":
+        where = spec.path
+    elif spec.transport == "opcua":
+        where += f"/{spec.path.lstrip('/')}"
+    unit = "" if spec.transport == "opcua" else f"unit {spec.unit_id}"
+    options = (f"{key}={value}" for key, value in sorted(spec.options.items()))
+    return " ".join(filter(None, (spec.transport, where, unit, *options)))
+
+
+def on_loopback(spec: DeviceSpec) -> bool:
+    """Whether a device is on this very machine: then it is a simulated one."""
+    if spec.transport == "modbus_rtu":
+        return False
+    try:
+        return ipaddress.ip_address(spec.host).is_loopback
+    except ValueError:
+        return spec.host == "localhost"
 
 
 def connection(devices: Sequence[CompiledDevice], observe: bool) -> tuple[Connection, Any]:

@@ -8,10 +8,11 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Final
+from math import inf, isfinite
+from typing import Any, Final
 
 from ems.clock import Clock, SystemClock
 from ems.drivers import budget
@@ -67,6 +68,7 @@ class FieldIO:
             is done before, so that the control process needs no library for it.
         clock: Monotonic time; the same as the caller's of :meth:`snapshot`.
         observe: Read only; every write is refused at the transport and counted.
+        tap: Sees every answer as it came: device, block and content.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class FieldIO:
         devices: Mapping[str, CompiledDevice],
         clock: Clock | None = None,
         observe: bool = False,
+        tap: Callable[[str, str, Any], None] | None = None,
     ) -> None:
         self.site = site
         self.devices = devices
@@ -83,6 +86,8 @@ class FieldIO:
         }
         self._clock = clock or SystemClock()
         self._observe = observe
+        self._tap = tap
+        self._silent: set[str] = set()
         self._results: deque[CommandResult] = deque(maxlen=1000)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -100,6 +105,24 @@ class FieldIO:
     def sent_writes(self) -> int:
         """Writes that left for the wire, counted at the last place they pass."""
         return sum(owner.connection.sent_writes for owner in self._owners)
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """What the owners of the connections know of each device; empty before the start."""
+        return {name: member for name, (_, member) in self._served_by.items()}
+
+    def fall_silent(self, device: str) -> None:
+        """Stop showing a device our counter: what it does without us is to be seen."""
+        member = self.members[device]
+        if isfinite(member.beat_due_s):
+            self._silent.add(device)
+            member.beat_due_s = inf
+
+    def speak_again(self, device: str) -> None:
+        """End :meth:`fall_silent`."""
+        if device in self._silent:
+            self._silent.remove(device)
+            self.members[device].beat_due_s = self._clock.monotonic_s()
 
     async def start(self) -> None:
         """Start one task per connection; devices come up as they answer."""
@@ -228,6 +251,9 @@ class FieldIO:
                 )
                 for k, device in enumerate(devices)
             ]
+            if self._tap is not None:
+                for member in members:
+                    member.port.tap = partial(self._tap, member.id)
             rng = random.Random(number)
             owner = Owner(link, members, self._clock, self._results.append, rng, self._save_budgets)
             self._served_by.update({member.id: (owner, member) for member in members})

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ems.drivers.codec import Raw
 from ems.drivers.device import Block, CompiledDevice, Located, Values
 from ems.model import Link
+
+Tap = Callable[[str, Any], None]
+"""Takes the key of a block and what it brought as it came: bytes, or contents of nodes."""
 
 
 class LinkDown(Exception):
@@ -80,6 +83,8 @@ class Port(Protocol):
     """
 
     device: CompiledDevice
+    tap: Tap | None
+    """Sees every answer before it is decoded; only `ems probe` sets it."""
 
     async def prepare(self) -> None:
         """Find out what must be known before the first read, such as SunSpec addresses."""

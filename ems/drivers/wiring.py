@@ -21,7 +21,7 @@ def channels(site: Site) -> dict[int, int]:
 def frequency_device(site: Site, devices: Mapping[str, CompiledDevice]) -> str:
     """Device that tells grid frequency: the grid meter, else the first other meter with it."""
     for name in (site.grid.device, *devices):
-        device = devices[name]
-        if device.kind is Kind.METER and "frequency_hz" in device.provides:
+        device = devices.get(name)
+        if device is not None and device.kind is Kind.METER and "frequency_hz" in device.provides:
             return name
     return site.grid.device

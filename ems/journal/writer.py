@@ -12,6 +12,8 @@ import logging
 import os
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -229,6 +231,36 @@ class Journal:
     def _new(self, number: int) -> int:
         path = self._directory / f"interlock-{number:06d}.jsonl"
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
+
+
+def in_use(directory: Path) -> bool:
+    """Whether some process writes the log there at this moment."""
+    try:
+        fd = os.open(directory / "journal.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+@contextmanager
+def kept_free(directory: Path) -> Iterator[None]:
+    """Keep every writer of the log out, without writing it.
+
+    Raises:
+        JournalInUseError: one is there already.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    fd = _locked(directory / "journal.lock")
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def _locked(path: Path) -> int:

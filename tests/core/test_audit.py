@@ -79,8 +79,8 @@ LOOSENS = [
 LOWERS = [pytest.param(DISARM, id="disarm"), pytest.param(STILL, id="set-point 0 W")]
 
 
-def ask(journal, loop, asked, lost="", latched=False):
-    audit = Audit(journal, loop, StillClock(), lambda: latched, lost)
+def ask(journal, loop, asked, lost="", latched=False, uncommissioned=""):
+    audit = Audit(journal, loop, StillClock(), lambda: latched, lost, lambda: uncommissioned)
     return asyncio.run(audit.ask(asked)), audit
 
 
@@ -130,6 +130,24 @@ def test_a_bad_disk_stops_everything_else(asked, disk):
     answer, _ = ask(disk, loop, asked)
     assert loop.asked == []
     assert "the log cannot be written" in answer.refusal
+
+
+def test_arming_is_refused_while_devices_are_not_proven_and_the_log_says_so(tmp_path):
+    with open_log(tmp_path) as journal:
+        loop = Loop(journal)
+        answer, _ = ask(journal, loop, ARM, uncommissioned="not commissioned: do it")
+    assert answer.refusal == "not commissioned: do it"
+    assert loop.asked == []
+    assert [r["kind"] for r in records(tmp_path)] == ["operator_request", "REQUEST_REFUSED"]
+
+
+@pytest.mark.parametrize("asked", [RESET_ALL, DISARM, STILL, request(RequestKind.ACK, "C33")])
+def test_nothing_but_arming_asks_whether_devices_are_proven(tmp_path, asked):
+    with open_log(tmp_path) as journal:
+        loop = Loop(journal)
+        answer, _ = ask(journal, loop, asked, uncommissioned="not commissioned: do it")
+    assert answer.refusal == ""
+    assert loop.asked == [asked.kind]
 
 
 def test_the_gates_refusal_is_the_answer(tmp_path):

@@ -1,5 +1,6 @@
 """Profiles as files: found, read, checked."""
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -24,11 +25,19 @@ def load(name: str) -> Profile:
         ems.yamlfile.FileErrors: everything wrong with the file, with positions.
         FileNotFoundError: neither a shipped profile nor a file; names the shipped ones.
     """
-    own = name.endswith((".yaml", ".yml"))
-    path = Path(name) if own else PROFILE_DIR / f"{name}.yaml"
+    path, own = _found(name)
     if not path.is_file():
         raise FileNotFoundError(f"no device profile {name!r}{yamlfile.nearest(name, shipped())}")
     return read(path, prove=own)
+
+
+def sha256(name: str) -> str:
+    """Hash of the file of a profile, named as for :func:`load`.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+    """
+    return hashlib.sha256(_found(name)[0].read_bytes()).hexdigest()
 
 
 def read(path: Path, prove: bool = True) -> Profile:
@@ -69,3 +78,9 @@ def check_file(path: Path) -> list[str]:
 def shipped() -> tuple[str, ...]:
     """Names of the profiles that come with the program."""
     return tuple(sorted(path.stem for path in PROFILE_DIR.glob("*.yaml")))
+
+
+def _found(name: str) -> tuple[Path, bool]:
+    """The file of a profile, and whether it is one of the site's own."""
+    own = name.endswith((".yaml", ".yml"))
+    return (Path(name) if own else PROFILE_DIR / f"{name}.yaml"), own

@@ -1,11 +1,12 @@
 """One unit behind a Modbus connection."""
 
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from ems.drivers import sunspec
 from ems.drivers.block import Block, Values
 from ems.drivers.device import CompiledDevice, Located
-from ems.drivers.link import BadAnswer, NoAnswer, PointWrite
+from ems.drivers.link import BadAnswer, NoAnswer, PointWrite, Tap
 from ems.drivers.modbus.transaction import Pace
 from ems.drivers.rules import LinkRules
 
@@ -38,6 +39,12 @@ class ModbusPort:
         self._rules = device.link
         self._pace = pace_of(device.link)
         self._models: dict[int, sunspec.Model] = {}
+        self.tap: Tap | None = None
+
+    @property
+    def models(self) -> Mapping[int, sunspec.Model]:
+        """SunSpec models found, in the order of the chain; empty without SunSpec."""
+        return self._models
 
     async def prepare(self) -> None:
         """Walk the SunSpec chain where the profile needs it.
@@ -64,7 +71,11 @@ class ModbusPort:
             except (BadAnswer, NoAnswer):
                 if not left:
                     raise
-        return None if payload is None else block.decode(payload)
+        if payload is None:
+            return None
+        if self.tap is not None:
+            self.tap(block.key, payload)
+        return block.decode(payload)
 
     async def write(self, writes: list[PointWrite]) -> None:
         for address, registers in self._requests(writes):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from asyncua import ua
 
 from ems.drivers.device import Block, CompiledDevice, Located, ProfileMisfit, Values
-from ems.drivers.link import BadAnswer, DeviceRefusal, PointWrite
+from ems.drivers.link import BadAnswer, DeviceRefusal, PointWrite, Tap
 from ems.drivers.opcua.connection import OpcUaConnection
 from ems.drivers.opcua.nodes import NodeDecoder
 from ems.drivers.opcua.security import Security
@@ -62,6 +62,7 @@ class OpcUaPort:
         self._decoders = {block.key: NodeDecoder(block) for block in device.all_blocks()}
         self._freshness = _Freshness(_source_age_max_s(device))
         self._missing: tuple[str, ...] = ()
+        self.tap: Tap | None = None
 
     async def prepare(self) -> None:
         """Resolve the namespace, find missing nodes, and subscribe where that is the mode.
@@ -177,6 +178,8 @@ class OpcUaPort:
         return made.values
 
     def _decode(self, block: Block, values: Sequence[Any]) -> Values:
+        if self.tap is not None:
+            self.tap(block.key, [value.Value and value.Value.Value for value in values])
         stale = self._freshness.judge(block.key, values) if self._freshness.wanted else ()
         return self._decoders[block.key].decode(values, stale)
 
