@@ -5,7 +5,9 @@ every set-point is a lease that the device lets go of when we fall silent.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Final, TypeVar
 
 from ems.clock import Clock
@@ -25,6 +27,8 @@ from ems.model import (
 )
 from ems.safety import envelope, gate
 from ems.site import Site
+
+log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
 """Pause between two looks at the site."""
@@ -180,9 +184,16 @@ class Rig:
         for pack, close in contactors.items():
             state = self.snapshot.packs[pack].contactor.good
             if state not in (None, Contactor.CLOSED if close else Contactor.OPEN):
-                if not close and self.current_a(pack) > OPEN_BELOW_A:
+                # The BMS is read less often than the converter: its current comes down later.
+                if not close and await self.until(partial(self._unloaded, pack), REST_S) is None:
+                    log.error(
+                        "contactor of %s stays closed: it still carries more than %g A",
+                        self.site.packs[pack].id,
+                        OPEN_BELOW_A,
+                    )
                     continue  # the BMS breaks it when it must; we do not, under load
-                await self.move(pack, close)
+                if await self.move(pack, close) is None:
+                    log.error("contactor of %s is not as found", self.site.packs[pack].id)
 
     def still(self, converter: int) -> bool:
         """Whether a converter carries next to nothing; one that is not heard counts as still."""
@@ -193,6 +204,9 @@ class Rig:
         """Size of a pack's current, A; infinite when unknown."""
         current_a = self.snapshot.packs[pack].current_a.good
         return float("inf") if current_a is None else abs(current_a)
+
+    def _unloaded(self, pack: int, _: SiteSnapshot) -> bool:
+        return self.current_a(pack) <= OPEN_BELOW_A
 
     def _look(self) -> SiteSnapshot:
         return self.io.snapshot(self.clock.monotonic_s(), self.clock.now_utc(), True, 0.0, ())

@@ -45,7 +45,7 @@ def on_loopback(spec: DeviceSpec) -> bool:
     try:
         return ipaddress.ip_address(spec.host).is_loopback
     except ValueError:
-        return spec.host == "localhost"
+        return spec.host.lower() == "localhost"  # another name may lead anywhere
 
 
 def connection(devices: Sequence[CompiledDevice], observe: bool) -> tuple[Connection, Any]:

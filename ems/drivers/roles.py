@@ -1,10 +1,10 @@
 """Which device of a site plays which part, and whether its profile can."""
 
-import ipaddress
 from collections.abc import Mapping
 
 from ems.drivers import language, linefit
 from ems.drivers.compile import compile_device
+from ems.drivers.connect import on_loopback
 from ems.drivers.device import CompiledDevice, ProfileMisfit
 from ems.drivers.language import Profile
 from ems.drivers.rules import Kind, Maturity
@@ -81,22 +81,13 @@ def simulated_elsewhere(spec: DeviceSpec, maturity: Maturity | str) -> str:
     A profile of our simulator says nothing about any real device. The simulator is a process of
     this machine, so its devices have a loopback address and no serial line.
     """
-    if maturity != Maturity.SIMULATED or _is_loopback(spec.host):
+    if maturity != Maturity.SIMULATED or on_loopback(spec):
         return ""
     where = spec.host or spec.path
     return (
         f"device {spec.id}: profile {spec.profile} describes a simulated device, which only the "
         f"simulator on this machine can be, not {where}; name the profile of the real device"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name may lead anywhere, and a serial port has no host
 
 
 def _kinds(site: Site) -> dict[str, Kind]:

@@ -274,7 +274,6 @@ def test_a_person_who_says_no_changes_nothing(commissioned, tmp_path, monkeypatc
     assert not (tmp_path / record.FILE).exists()
 
 
-@pytest.mark.campaign  # needs a quiet machine: it waits for one moment of a real-time sequence
 def test_being_stopped_in_the_middle_leaves_rest_and_no_record(commissioned, tmp_path):
     given = elsewhere(commissioned[0], tmp_path)
 
