@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -48,11 +50,10 @@ def probe(
     from ems import probe as probes  # noqa: PLC0415
     from ems.clock import SystemClock  # noqa: PLC0415
 
-    # What the drivers would warn of is in the report.
-    logging.getLogger("ems.drivers").setLevel(logging.CRITICAL + 1)
     try:
         found, devices = probes.devices_of(site, device or [])
-        report = asyncio.run(probes.look(found, devices, SystemClock(), seconds, wait))
+        with _said_in_the_report():
+            report = asyncio.run(probes.look(found, devices, SystemClock(), seconds, wait))
     except probes.Busy as error:
         raise fail(error) from None
     except (yamlfile.FileErrors, ValueError, FileNotFoundError) as error:
@@ -66,6 +67,18 @@ def probe(
 
         Console().print(view.render(report))
     raise typer.Exit(0 if report.ok else BAD)
+
+
+@contextmanager
+def _said_in_the_report() -> Iterator[None]:
+    """Keep the drivers' warnings off the screen while the report gathers the same facts."""
+    drivers = logging.getLogger("ems.drivers")
+    before = drivers.level
+    drivers.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        drivers.setLevel(before)
 
 
 @app.command()

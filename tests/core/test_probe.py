@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -241,6 +242,7 @@ def test_the_command_exits_1_when_a_device_does_not_answer(tmp_path):
     answer = ask(site, "--device", "bms1", "--seconds", "0", "--wait", "0.5", "--json")
     assert answer.exit_code == 1
     assert json.loads(answer.stdout)["devices"][0]["problem"] == "connection refused"
+    assert logging.getLogger("ems.drivers").isEnabledFor(logging.WARNING), "muted for good"
 
 
 def test_a_controller_in_service_does_not_lose_its_device_to_a_probe(tmp_path):
