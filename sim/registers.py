@@ -3,7 +3,7 @@
 from typing import Final
 
 from ems.drivers.device import Located
-from ems.drivers.sunspec import END, MARKER
+from ems.drivers.modbus.sunspec import END, MARKER
 from sim.faces import Face
 
 SUNSPEC_BASE: Final = 40000

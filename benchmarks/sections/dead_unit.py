@@ -12,11 +12,11 @@ from itertools import pairwise
 from benchmarks.gateway import gateway
 from benchmarks.sections import Figure
 from ems.clock import SystemClock
-from ems.drivers.block import Block, Values
+from ems.drivers.coding.block import Block, Values
 from ems.drivers.connect import connection
-from ems.drivers.image import DeviceImage
-from ems.drivers.owner import Member, Owner
 from ems.drivers.rules import LinkRules
+from ems.drivers.serving.image import DeviceImage
+from ems.drivers.serving.owner import Member, Owner
 from ems.site import DeviceSpec
 from tests.drivers.handmade import block, made
 

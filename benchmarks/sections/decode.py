@@ -7,8 +7,8 @@ import numpy as np
 from pymodbus.client import ModbusTcpClient
 
 from benchmarks.sections import Figure, interleaved_us
-from ems.drivers.block import Block
-from ems.drivers.compile import codec_of
+from ems.drivers.coding.block import Block
+from ems.drivers.compiling.compile import codec_of
 from ems.drivers.language.points import PointSpec
 
 TITLE = "decoding 92 mixed points"

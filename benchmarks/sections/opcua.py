@@ -21,12 +21,12 @@ from asyncua import Client, ua
 
 from benchmarks.opcua_server import CHANGE_S, NAMESPACE, VALUES
 from benchmarks.sections import Figure
-from ems.drivers.compile import compile_device
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.device import CompiledDevice
-from ems.drivers.image import DeviceImage
 from ems.drivers.language import read
 from ems.drivers.opcua.connection import OpcUaConnection
 from ems.drivers.opcua.port import OpcUaPort
+from ems.drivers.serving.image import DeviceImage
 from ems.site import DeviceSpec
 from tests.drivers.foreign import node
 from tests.drivers.pki import made

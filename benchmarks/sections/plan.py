@@ -7,9 +7,9 @@ the same, nothing can beat that.
 
 from benchmarks.sections import Figure
 from ems.drivers import language
-from ems.drivers.block import Block
-from ems.drivers.blockplan import Span
-from ems.drivers.compile import compile_device
+from ems.drivers.coding.block import Block
+from ems.drivers.compiling.blockplan import Span
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.device import CompiledDevice
 from ems.site import DeviceSpec
 

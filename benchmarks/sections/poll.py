@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from pymodbus.client import AsyncModbusTcpClient
 
 from benchmarks.sections import Figure
-from ems.drivers.image import DeviceImage
 from ems.drivers.modbus.port import ModbusPort
 from ems.drivers.modbus.tcp import TcpConnection
+from ems.drivers.serving.image import DeviceImage
 from tests.drivers.foreign.libmodbus import tcp_server
 from tests.drivers.handmade import block, made
 

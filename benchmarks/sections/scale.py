@@ -7,8 +7,8 @@ import time
 from benchmarks.sections import Figure
 from ems.clock import SystemClock
 from ems.drivers.connect import connection
-from ems.drivers.image import DeviceImage
-from ems.drivers.owner import Member, Owner
+from ems.drivers.serving.image import DeviceImage
+from ems.drivers.serving.owner import Member, Owner
 from ems.site import DeviceSpec
 from tests.drivers.foreign.libmodbus import tcp_server
 from tests.drivers.handmade import block, made

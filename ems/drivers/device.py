@@ -1,6 +1,6 @@
 """A profile compiled for one device of the site: blocks to read, points to write, rules.
 
-Compiling happens once, before the control process starts (``ems.drivers.compile``);
+Compiling happens once, before the control process starts (``ems.drivers.compiling.compile``);
 per poll only the codecs run. Everything here can be pickled, and neither pydantic
 nor YAML is needed to load or use it.
 """
@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ems.drivers.block import Block, Flag, Values, Word
-from ems.drivers.codec import Outcome, PointCodec
+from ems.drivers.coding.block import Block, Flag, Values, Word
+from ems.drivers.coding.codec import Outcome, PointCodec
 from ems.drivers.rules import (
     Bit,
     Bitfield,

@@ -15,18 +15,18 @@ from math import inf, isfinite
 from typing import Any, Final
 
 from ems.clock import Clock, SystemClock
-from ems.drivers import budget
 from ems.drivers.connect import by_connection, connection
 from ems.drivers.device import CompiledDevice
-from ems.drivers.freeze import (
+from ems.drivers.serving import budget
+from ems.drivers.serving.freeze import (
     cell_block,
     channel,
     converter_reading,
     grid_reading,
     pack_reading,
 )
-from ems.drivers.image import HEARTBEAT, DeviceImage
-from ems.drivers.owner import Context, Member, Order, Owner
+from ems.drivers.serving.image import HEARTBEAT, DeviceImage
+from ems.drivers.serving.owner import Context, Member, Order, Owner
 from ems.drivers.wiring import channels, frequency_device
 from ems.model import (
     MISSING,

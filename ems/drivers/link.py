@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ems.drivers.codec import Raw
+from ems.drivers.coding.codec import Raw
 from ems.drivers.device import Block, CompiledDevice, Located, Values
 from ems.model import Link
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from ems.drivers import language, linefit
-from ems.drivers.compile import compile_device
+from ems.drivers import language
+from ems.drivers.compiling import linefit
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.connect import on_loopback
 from ems.drivers.device import CompiledDevice, ProfileMisfit
 from ems.drivers.language import Profile

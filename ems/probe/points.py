@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from ems.drivers.block import Block
-from ems.drivers.codec import PointCodec
+from ems.drivers.coding.block import Block
+from ems.drivers.coding.codec import PointCodec
 from ems.drivers.device import CompiledDevice, Located
-from ems.drivers.image import ALARM_LEVEL, DeviceImage
-from ems.drivers.sunspec import Model
+from ems.drivers.modbus.sunspec import Model
+from ems.drivers.serving.image import ALARM_LEVEL, DeviceImage
 from ems.model import Quality
 from ems.probe.report import PointSeen, Raw, Value
 

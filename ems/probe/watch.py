@@ -7,13 +7,13 @@ from math import inf
 from typing import Any, Final
 
 from ems.clock import Clock
-from ems.drivers.block import Block
-from ems.drivers.codec import TextCodec
+from ems.drivers.coding.block import Block
+from ems.drivers.coding.codec import TextCodec
 from ems.drivers.connect import address
 from ems.drivers.device import CompiledDevice
 from ems.drivers.field import FieldIO
-from ems.drivers.image import HEARTBEAT, DeviceImage
-from ems.drivers.member import Member
+from ems.drivers.serving.image import HEARTBEAT, DeviceImage
+from ems.drivers.serving.member import Member
 from ems.model import Link
 from ems.probe.points import points
 from ems.probe.report import (

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ems.drivers.arrays import ArrayCodec
-from ems.drivers.block import Block
-from ems.drivers.codec import PointCodec
+from ems.drivers.coding.arrays import ArrayCodec
+from ems.drivers.coding.block import Block
+from ems.drivers.coding.codec import PointCodec
 from ems.drivers.device import CompiledDevice, Located
 from ems.drivers.rules import Kind, LinkRules, Maturity
 from ems.site import DeviceSpec

@@ -5,11 +5,11 @@ import random
 from collections.abc import Awaitable, Callable
 
 from ems.clock import SystemClock
-from ems.drivers.block import Block, Values
+from ems.drivers.coding.block import Block, Values
 from ems.drivers.device import CompiledDevice
-from ems.drivers.image import DeviceImage
 from ems.drivers.link import LinkDown, PointWrite
-from ems.drivers.owner import Context, Member, Order, Owner
+from ems.drivers.serving.image import DeviceImage
+from ems.drivers.serving.owner import Context, Member, Order, Owner
 from ems.model import CommandResult, SetContactor
 
 

@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ems.drivers import language
-from ems.drivers.blockplan import Cost, Limits, Line, NoPlan, Request, Span, plan
-from ems.drivers.compile import compile_device
+from ems.drivers.compiling.blockplan import Cost, Limits, Line, NoPlan, Request, Span, plan
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.device import CompiledDevice
 from ems.drivers.language.link import BlockSpec
 from tests.drivers.bench import device

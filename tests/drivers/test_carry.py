@@ -5,7 +5,6 @@ import logging
 
 import pytest
 
-from ems.drivers.budget import DAY_S, Budget, load, save
 from ems.drivers.rules import (
     Effect,
     HeartbeatWrite,
@@ -16,6 +15,7 @@ from ems.drivers.rules import (
     TimeoutRule,
     WriteRules,
 )
+from ems.drivers.serving.budget import DAY_S, Budget, load, save
 from ems.model import Link, Quality
 from tests.drivers.handmade import block, made
 from tests.drivers.stage import Stage, play

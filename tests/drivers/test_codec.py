@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
 
-from ems.drivers.arrays import ArrayCodec
-from ems.drivers.codec import NotWritable, PointCodec, TextCodec
-from ems.drivers.compile import codec_of
+from ems.drivers.coding.arrays import ArrayCodec
+from ems.drivers.coding.codec import NotWritable, PointCodec, TextCodec
+from ems.drivers.compiling.compile import codec_of
 from ems.drivers.language.points import PointSpec
 from ems.model import Contactor, Quality
 

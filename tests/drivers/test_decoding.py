@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
 
 from ems.drivers import language
-from ems.drivers.block import Block
-from ems.drivers.codec import PointCodec
-from ems.drivers.compile import codec_of, compile_device
+from ems.drivers.coding.block import Block
+from ems.drivers.coding.codec import PointCodec
+from ems.drivers.compiling.compile import codec_of, compile_device
 from ems.drivers.device import CompiledDevice
 from ems.drivers.language.points import PointSpec
 from ems.model import Quality

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ems.drivers.owner import COMMAND_LIFE_S
+from ems.drivers.serving.owner import COMMAND_LIFE_S
 from ems.model import (
     Contactor,
     ConverterState,

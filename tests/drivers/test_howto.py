@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ems.drivers import language
-from ems.drivers.compile import compile_device
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.language.__main__ import main
 from tests.drivers.bench import device
 

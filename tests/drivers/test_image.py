@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ems.drivers.block import Block, Values
-from ems.drivers.freeze import channel
-from ems.drivers.image import DeviceImage
+from ems.drivers.coding.block import Block, Values
+from ems.drivers.serving.freeze import channel
+from ems.drivers.serving.image import DeviceImage
 from ems.model import MISSING, Link, Quality, Reading
 from tests.drivers.handmade import array_block, block
 

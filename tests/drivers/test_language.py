@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ems.drivers import language
-from ems.drivers.compile import compile_device
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.device import CompiledDevice, ProfileMisfit, Severity
 from ems.drivers.language import Profile
 from ems.yamlfile import FileErrors

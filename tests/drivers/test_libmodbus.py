@@ -9,11 +9,11 @@ import pytest
 
 from ems.clock import SystemClock
 from ems.drivers.connect import connection
-from ems.drivers.image import DeviceImage
 from ems.drivers.link import DeviceRefusal
 from ems.drivers.modbus.port import ModbusPort
-from ems.drivers.owner import Member, Order, Owner
 from ems.drivers.rules import LinkRules, Readback, Step, WriteRules
+from ems.drivers.serving.image import DeviceImage
+from ems.drivers.serving.owner import Member, Order, Owner
 from ems.model import CommandResult, SetPower
 from ems.site import DeviceSpec
 from tests.drivers.foreign.libmodbus import rtu_server, tcp_server

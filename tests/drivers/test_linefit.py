@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ems.drivers import language, linefit
-from ems.drivers.compile import compile_device
+from ems.drivers import language
+from ems.drivers.compiling import linefit
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.device import CompiledDevice, ProfileMisfit
 from tests.drivers.bench import device
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from asyncua import ua
 
-from ems.drivers.compile import compile_device
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.device import CompiledDevice, ProfileMisfit
 from ems.drivers.language import load
 from ems.drivers.link import (

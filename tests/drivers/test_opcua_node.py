@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from ems.clock import SystemClock
-from ems.drivers.image import DeviceImage
 from ems.drivers.link import DeviceRefusal, LinkDown, PointWrite
-from ems.drivers.member import Member
 from ems.drivers.opcua import connection as connection_module
 from ems.drivers.opcua.connection import OpcUaConnection
 from ems.drivers.opcua.port import OpcUaPort
 from ems.drivers.opcua.security import POLICIES
-from ems.drivers.owner import Owner
+from ems.drivers.serving.image import DeviceImage
+from ems.drivers.serving.member import Member
+from ems.drivers.serving.owner import Owner
 from ems.model import Contactor, Link, Quality
 from tests.drivers.foreign.battery import TIMEOUT_S, connected, device
 

@@ -7,8 +7,8 @@ from asyncua import ua
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ems.drivers.block import Block
-from ems.drivers.compile import compile_device
+from ems.drivers.coding.block import Block
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.language import read
 from ems.drivers.opcua.nodes import NodeDecoder
 from ems.model import Quality

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ems.drivers.link import BadAnswer, LinkDown, NoAnswer
-from ems.drivers.owner import (
+from ems.drivers.rules import LinkRules, Step, WriteRules
+from ems.drivers.serving.owner import (
     BACKOFF_MAX_S,
     COMMAND_LIFE_S,
     DEAD_SHARE_MAX,
     SILENT_AFTER,
     SILENT_RETRY_MAX_S,
 )
-from ems.drivers.rules import LinkRules, Step, WriteRules
 from ems.model import Link, Quality
 from tests.drivers.handmade import block, made
 from tests.drivers.stage import Stage

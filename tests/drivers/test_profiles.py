@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from ems.drivers import golden, language
+from ems.drivers import language
+from ems.drivers.compiling import golden
 
 
 @pytest.mark.parametrize("name", language.shipped())

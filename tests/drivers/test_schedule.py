@@ -2,7 +2,7 @@
 
 import pytest
 
-from ems.drivers.schedule import FAST_SHARE_MAX, LINE_SHARE_MAX, Job, stretch
+from ems.drivers.serving.schedule import FAST_SHARE_MAX, LINE_SHARE_MAX, Job, stretch
 from tests.drivers.handmade import block
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ems.drivers.link import BadAnswer, DeviceRefusal
-from ems.drivers.sunspec import Model, discover
+from ems.drivers.modbus.sunspec import Model, discover
 
 
 def chain(base: int, *models: tuple[int, int]) -> dict[int, int]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ems.drivers import language
-from ems.drivers.block import Block
-from ems.drivers.compile import compile_device
+from ems.drivers.coding.block import Block
+from ems.drivers.compiling.compile import compile_device
 from tests.drivers.bench import device
 
 client = pytest.importorskip("sunspec2.modbus.client")

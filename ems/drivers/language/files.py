@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from ems import yamlfile
-from ems.drivers import golden
+from ems.drivers.compiling import golden
 from ems.drivers.language.lint import problems
 from ems.drivers.language.profile import Profile
 from ems.yamlfile import FileErrors

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from ems.drivers import sunspec
-from ems.drivers.block import Block, Values
+from ems.drivers.coding.block import Block, Values
 from ems.drivers.device import CompiledDevice, Located
 from ems.drivers.link import BadAnswer, NoAnswer, PointWrite, Tap
+from ems.drivers.modbus import sunspec
 from ems.drivers.modbus.transaction import Pace
 from ems.drivers.rules import LinkRules
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ems.drivers.block import Block, Values
-from ems.drivers.codec import PointCodec
+from ems.drivers.coding.block import Block, Values
+from ems.drivers.coding.codec import PointCodec
 from ems.model import Quality
 
 _REACH: Final = {"bool": 1, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32}

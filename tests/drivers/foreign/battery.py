@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from ems.drivers.compile import compile_device
+from ems.drivers.compiling.compile import compile_device
 from ems.drivers.device import CompiledDevice
 from ems.drivers.language import read
 from ems.drivers.opcua.connection import OpcUaConnection

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from ems.drivers.arrays import ArrayCodec, ArrayOutcome
-from ems.drivers.codec import LAYOUT, Outcome, PointCodec, TextCodec
-from ems.drivers.decoder import Columns, Placed, fits_column
+from ems.drivers.coding.arrays import ArrayCodec, ArrayOutcome
+from ems.drivers.coding.codec import LAYOUT, Outcome, PointCodec, TextCodec
+from ems.drivers.coding.decoder import Columns, Placed, fits_column
+from ems.drivers.coding.values import Condition, Flag, Values, Word
 from ems.drivers.rules import Severity
-from ems.drivers.values import Condition, Flag, Values, Word
 from ems.model import Quality
 
 __all__ = ["Block", "Condition", "Flag", "Values", "Word"]

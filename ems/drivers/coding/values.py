@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ems.drivers.arrays import ArrayOutcome
-from ems.drivers.codec import Outcome, PointCodec
+from ems.drivers.coding.arrays import ArrayOutcome
+from ems.drivers.coding.codec import Outcome, PointCodec
 from ems.drivers.rules import Severity
 from ems.model import Quality
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ems.drivers.blockplan import Cost, Limits, NoPlan, Request, Span, plan
+from ems.drivers.compiling.blockplan import Cost, Limits, NoPlan, Request, Span, plan
 from ems.drivers.language.points import CountFrom
 from ems.drivers.language.profile import Profile
 

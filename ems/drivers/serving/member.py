@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ems.drivers.budget import Budget
-from ems.drivers.codec import NotWritable
+from ems.drivers.coding.codec import NotWritable
 from ems.drivers.device import Located
-from ems.drivers.image import DeviceImage
 from ems.drivers.link import PointWrite, Port
 from ems.drivers.rules import Effect, Step
-from ems.drivers.schedule import Job
+from ems.drivers.serving.budget import Budget
+from ems.drivers.serving.image import DeviceImage
+from ems.drivers.serving.schedule import Job
 from ems.model import Command, Quality
 
 Context = Mapping[str, float]

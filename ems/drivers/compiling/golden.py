@@ -8,10 +8,11 @@ compared with the registers that must be sent.
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from ems.drivers.coding.block import Block, Values
+from ems.drivers.coding.codec import NotWritable
+
 # The module, not its function: it is on its way in when the language asks for us.
-from ems.drivers import compile as compiler
-from ems.drivers.block import Block, Values
-from ems.drivers.codec import NotWritable
+from ems.drivers.compiling import compile as compiler
 from ems.drivers.device import CompiledDevice, ProfileMisfit
 from ems.drivers.language.base import Place, Problem
 from ems.drivers.language.profile import Golden, Profile

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.drivers.codec import EXPONENT_MAX, PointCodec
-from ems.drivers.decoder import COLUMN
+from ems.drivers.coding.codec import EXPONENT_MAX, PointCodec
+from ems.drivers.coding.decoder import COLUMN
 from ems.model import FloatArray, Quality
 
 ArrayOutcome = tuple[FloatArray, NDArray[np.uint8]]

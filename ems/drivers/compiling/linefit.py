@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from ems.drivers.block import Block
+from ems.drivers.coding.block import Block
 from ems.drivers.device import CompiledDevice, ProfileMisfit
 
 FAST_SHARE: Final = 0.6

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ems.drivers.image import ArrayImage, DeviceImage
+from ems.drivers.serving.image import ArrayImage, DeviceImage
 from ems.model import (
     MISSING,
     CellBlock,

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ems.clock import Clock
-from ems.drivers.block import Block
-from ems.drivers.carry import COMMAND_LIFE_S, Carrier
+from ems.drivers.coding.block import Block
 from ems.drivers.link import (
     BadAnswer,
     Connection,
@@ -19,9 +18,10 @@ from ems.drivers.link import (
     PointWrite,
     WriteForbidden,
 )
-from ems.drivers.member import Context, Member, Order
 from ems.drivers.rules import Step
-from ems.drivers.schedule import Job, stretch
+from ems.drivers.serving.carry import COMMAND_LIFE_S, Carrier
+from ems.drivers.serving.member import Context, Member, Order
+from ems.drivers.serving.schedule import Job, stretch
 from ems.model import CommandResult, Link
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.drivers.block import Block, Values
-from ems.drivers.plausible import ArrayRate, Rate
+from ems.drivers.coding.block import Block, Values
+from ems.drivers.serving.plausible import ArrayRate, Rate
 from ems.model import MISSING, FloatArray, Link, Quality, Reading
 
 ALARM_LEVEL: Final = "alarm_level"

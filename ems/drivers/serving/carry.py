@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Final
 
 from ems.clock import Clock
-from ems.drivers.block import Block
-from ems.drivers.codec import NotWritable
+from ems.drivers.coding.block import Block
+from ems.drivers.coding.codec import NotWritable
 from ems.drivers.link import BadAnswer, DeviceRefusal, WriteForbidden
-from ems.drivers.member import POWER_WRITES, Expectation, Member, Order
 from ems.drivers.rules import Step, WriteRules
+from ems.drivers.serving.member import POWER_WRITES, Expectation, Member, Order
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ems.drivers.arrays import ArrayCodec
-from ems.drivers.block import Block, Condition, Flag, Word
-from ems.drivers.blockplan import Cost, Limits, Line, Request, Span, plan
-from ems.drivers.codec import PointCodec, TextCodec
-from ems.drivers.grouping import Area, Group, Item, groups, holds, joined
+from ems.drivers.coding.arrays import ArrayCodec
+from ems.drivers.coding.block import Block, Condition, Flag, Word
+from ems.drivers.coding.codec import PointCodec, TextCodec
+from ems.drivers.compiling.blockplan import Cost, Limits, Line, Request, Span, plan
+from ems.drivers.compiling.grouping import Area, Group, Item, groups, holds, joined
+from ems.drivers.compiling.linefit import ttl_s
 from ems.drivers.language.points import BitfieldSpec, CountFrom, PointSpec
 from ems.drivers.language.profile import Profile
 from ems.drivers.language.shape import (
@@ -25,7 +26,6 @@ from ems.drivers.language.shape import (
     registers,
     words_of,
 )
-from ems.drivers.linefit import ttl_s
 from ems.drivers.rules import Bit, Bitfield, Severity
 
 _ALARM: Final = "alarm_level"

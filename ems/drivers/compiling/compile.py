@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Final
 
-from ems.drivers import compile_rules, linefit
-from ems.drivers.block import Block
-from ems.drivers.blockmaker import BlockMaker, bitfield
-from ems.drivers.blockplan import Cost, Line
-from ems.drivers.codec import PointCodec, TextCodec
+from ems.drivers.coding.block import Block
+from ems.drivers.coding.codec import PointCodec, TextCodec
+from ems.drivers.compiling import compile_rules, linefit
+from ems.drivers.compiling.blockmaker import BlockMaker, bitfield
+from ems.drivers.compiling.blockplan import Cost, Line
 from ems.drivers.device import CompiledDevice, Located, ProfileMisfit
 from ems.drivers.language.base import Problem
 from ems.drivers.language.lint import overlaps
@@ -47,7 +47,7 @@ def compile_device(
             ``parity`` (N, E, O) and ``stop_bits`` describe a serial line.
         counts: ``reported_cells`` and ``reported_temps`` of the pack, if it is one.
         alone: The device has its serial line to itself, so periods are fitted to it at
-            once; else ``ems.drivers.linefit.fit`` does it for all devices of the line.
+            once; else ``ems.drivers.compiling.linefit.fit`` does it for all devices of the line.
 
     Raises:
         ProfileMisfit: protocol or transport differ, a count or option is unknown,

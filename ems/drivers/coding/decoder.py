@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.drivers.codec import EXPONENT_MAX, PointCodec
+from ems.drivers.coding.codec import EXPONENT_MAX, PointCodec
 
 COLUMN: Final = {
     "int32": "<i4", "uint32": "<u4", "float32": "<f4", "int16": "<i2", "uint16": "<u2",

@@ -44,7 +44,7 @@ class NotWritable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PointCodec:
-    """How one number is coded. Built by ``ems.drivers.compile``."""
+    """How one number is coded. Built by ``ems.drivers.compiling.compile``."""
 
     name: str
     type: str

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ems.drivers.block import Block
+from ems.drivers.coding.block import Block
 
 LINE_SHARE_MAX: Final = 0.9
 """Share of a line's time that polls may take; the rest is for commands and stragglers."""

@@ -1,0 +1,1 @@
+"""From a profile and a site to a compiled device; never loaded by the control process."""
