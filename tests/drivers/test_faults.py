@@ -1,6 +1,7 @@
 """Every kind of broken answer, thousands of times: no wrong value is ever accepted.
 
-The same harness over bare pymodbus accepts some, which shows that it can tell.
+A proxy spoils the genuine answers of a libmodbus server on their way to the client. The
+same harness over bare pymodbus accepts wrong values, which shows that it can tell.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.faults import campaign
-from tests.drivers.faults.liar import FAULTS
+from tests.drivers.faults.deck import FAULTS
+from tests.drivers.faults.world import Ask
 
 pytestmark = pytest.mark.sockets
 BUILD = Path(__file__).parents[2] / "build"
@@ -27,6 +29,23 @@ def quiet():
     logging.disable(before)
 
 
+@pytest.mark.parametrize(
+    ("tick", "right"),
+    [
+        pytest.param(65_533, False, id="before the question: stale"),
+        pytest.param(65_534, True, id="as it was asked"),
+        pytest.param(1, True, id="as the answer came, the clock having started again"),
+        pytest.param(2, False, id="not yet"),
+    ],
+)
+def test_the_judge_takes_what_the_server_held_between_question_and_answer(tick, right):
+    ask, other = Ask(1, 3, 100, 4), Ask(1, 3, 200, 4)
+    assert ask.held(ask.content(tick), since=65_534, until=1) is right
+    assert not ask.held(ask.content(tick)[:-2], since=65_534, until=1), "too short"
+    assert not ask.held(other.content(tick), since=65_534, until=1), "from elsewhere"
+    assert not ask.held(ask.content(tick)[:-2] + b"ab", since=65_534, until=1), "mixed"
+
+
 @pytest.mark.parametrize(("rtu", "each"), [(False, 80), (True, 50)], ids=["tcp", "rtu"])
 def test_no_wrong_value_is_accepted(rtu, each):
     tally = asyncio.run(campaign.run("ours", rtu, each, links=32, seed=SEED))
@@ -40,6 +59,7 @@ def test_the_harness_sees_wrong_values_where_they_are_accepted(rtu):
     tally = asyncio.run(campaign.run("pymodbus", rtu, 20, links=32, seed=SEED))
     assert tally.wrong["short"] > 0
     assert tally.wrong["wrong function"] > 0
+    assert (tally.wrong["swapped"] > 0) or not rtu, "nothing marks a serial answer"
 
 
 @pytest.mark.campaign

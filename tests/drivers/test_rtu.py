@@ -160,14 +160,36 @@ def test_a_line_that_is_one_answer_behind_never_gives_a_value():
     play(scene)
 
 
-def test_blocks_of_equal_length_are_kept_apart_and_a_repeated_question_is_not():
+def test_answers_of_equal_length_are_kept_apart():
     async def scene(c: SerialConnection, d: Device) -> None:
-        for address in (100, 100, 200, 300):
+        for address in (100, 200, 200):
             await c.read(UNIT, "holding", address, 2, PACE)
-        assert d.counts == [2, 2, 1, 2, 1, 2]
+        assert d.counts == [2, 1, 2, 1, 2]
         await c.read(UNIT + 1, "holding", 100, 2, PACE)
         await c.read(UNIT, "input", 100, 2, PACE)
-        assert d.counts[6:] == [2, 2], "another unit and another function tell themselves apart"
+        assert d.counts[5:] == [2, 2], "another unit and another function tell themselves apart"
+
+    play(scene)
+
+
+def test_the_earlier_answer_to_the_same_question_gives_no_value():
+    """As devices do that send their last answer again instead of a new one."""
+
+    async def scene(c: SerialConnection, d: Device) -> None:
+        await c.read(UNIT, "holding", 100, 2, PACE)
+        d.answers = [lambda _: d.put(truth(d.requests[0]))]
+        with pytest.raises((NoAnswer, BadAnswer)):
+            await c.read(UNIT, "holding", 100, 2, PACE)
+
+    play(scene)
+
+
+def test_a_repeated_question_goes_alone_once_no_answer_to_the_first_can_come():
+    async def scene(c: SerialConnection, d: Device) -> None:
+        await c.read(UNIT, "holding", 100, 2, PACE)
+        await asyncio.sleep(PACE.latency_max_s)
+        await c.read(UNIT, "holding", 100, 2, PACE)
+        assert d.counts == [2, 2]
 
     play(scene)
 

@@ -4,15 +4,17 @@ A serial frame has no transaction id: the only things that tell one answer of a 
 from another are its function and its byte count. Hence three habits. A question that
 was given up is not followed by another one until no answer to it can come any more,
 and then first by one that asks the same unit for another number of bytes. Between two
-questions to one unit whose answers are equally long stands one with another length, so
-that a line that is one answer behind is noticed at once. And nothing is sent before
-the line has been silent for 3.5 characters.
+questions to one unit whose answers are equally long, and be it the same question again,
+stands one with another length as long as an answer to the first may still come, so that
+a line that is one answer behind is noticed at once. And nothing is sent before the line
+has been silent for 3.5 characters.
 
 What no client can see: a second copy of an answer, whole and later than two such
 silences, just after a question with an answer of equal length went to the same unit.
 """
 
 import asyncio
+import math
 from typing import Final
 
 from ems.drivers.link import BadAnswer, DeviceRefusal
@@ -43,8 +45,8 @@ class RtuConnection(Transactions):
         self._next_at_s = 0.0
         self._open_sizes: dict[int, set[tuple[int, int]]] = {}
         """By unit: (function, answer size) of questions that were given up."""
-        self._recent: dict[int, dict[tuple[int, int], tuple[bytes, float]]] = {}
-        """By unit and kind of answer: the question answered last, and when."""
+        self._recent: dict[int, dict[tuple[int, int], float]] = {}
+        """By unit and kind of answer: when one came last."""
         self._readable: dict[int, tuple[int, int]] = {}
         """By unit: function and address of a register that has been read."""
 
@@ -82,9 +84,10 @@ class RtuConnection(Transactions):
         if given_up:
             mistakable = kind in given_up
         else:
-            pdu, at_s = self._recent.get(unit, {}).get(kind, (question.pdu, 0.0))
+            # Even the same question: the answer it had before is an old value now.
+            at_s = self._recent.get(unit, {}).get(kind, -math.inf)
             recent = self._loop.time() < at_s + pace.latency_max_s
-            mistakable = pdu != question.pdu and recent and question.function in READS
+            mistakable = recent and question.function in READS
         if not mistakable:
             return
         if question.function in READS:
@@ -123,7 +126,7 @@ class RtuConnection(Transactions):
     def _in_step(self, question: Question, pace: Pace) -> None:
         self._open_sizes.pop(question.unit, None)
         kind = (question.function, question.size)
-        self._recent.setdefault(question.unit, {})[kind] = (question.pdu, self._loop.time())
+        self._recent.setdefault(question.unit, {})[kind] = self._loop.time()
         self._silent_from_s = 0.0
         self._next_at_s = self._loop.time() + pace.gap_s
         if question.function in READS:

@@ -1,1 +1,1 @@
-"""A wire that lies: every kind of broken answer, and who believes it."""
+"""A wire that spoils genuine answers in every way, and who believes what comes out of it."""

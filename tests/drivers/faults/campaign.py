@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pymodbus import FramerType
-
+from tests.drivers.faults import world
 from tests.drivers.faults.clients import Bare, Client, Ours
-from tests.drivers.faults.liar import FAULTS, Deck, Exchange, Session
-from tests.drivers.faults.world import draw
-from tests.drivers.foreign.ptyline import pty_line
+from tests.drivers.faults.deck import FAULTS, Deck
+from tests.drivers.faults.framing import Rtu, Tcp
+from tests.drivers.faults.proxy import Proxy
+from tests.drivers.faults.spoil import Exchange
+from tests.drivers.faults.world import Clock, draw
+from tests.drivers.foreign.libmodbus import live_server
 
 
 @dataclass
@@ -33,102 +34,56 @@ async def run(who: str, rtu: bool, each: int, links: int, seed: int) -> Tally:
 
     Args:
         who: ``ours`` or ``pymodbus``.
-        rtu: Serial framing; for us a quarter of the links are serial ports, else over TCP.
+        rtu: Serial frames, a quarter of the links over serial ports; else Modbus TCP.
         links: Connections in parallel.
         seed: Of the order of faults and questions.
     """
-    deck = Deck(each, random.Random(seed))
+    make = Ours if who == "ours" else Bare
+    framing = Rtu() if rtu else Tcp()
+    deck, exchange = Deck(each, random.Random(seed)), Exchange()
     tally = Tally(deck.met)
-    exchange = Exchange()
-    async with (
-        _server(rtu, deck, exchange) as (port, sessions),
-        contextlib.AsyncExitStack() as stack,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        clock = stack.enter_context(world.clock())
+        server = await stack.enter_async_context(live_server(framing.name, clock.path))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         jobs = []
         for number in range(links):
+            proxy = Proxy(framing, server, deck, exchange, tasks)
+            client: Client
+            if rtu and number % 4 == 0:
+                client = make.serial(stack.enter_context(proxy.serial_port()))
+            else:
+                port = await stack.enter_async_context(proxy.port())
+                client = make.rtu_tcp(port) if rtu else make.tcp(port)
             rng = random.Random(f"{seed}/{number}")
-            client, last = _link(who, rtu, number, port, deck, exchange, sessions, stack)
-            jobs.append(_ask(client, last, deck, rng, tally))
+            jobs.append(_ask(client, proxy, clock, deck, rng, tally))
         await asyncio.gather(*jobs)
     return tally
 
 
-def _link(
-    who: str,
-    rtu: bool,
-    number: int,
-    port: int,
-    deck: Deck,
-    exchange: Exchange,
-    sessions: dict[int, Session],
-    stack: contextlib.AsyncExitStack,
-) -> tuple[Client, Callable[[], str]]:
-    """A client, and how to learn the last fault on its link."""
-    if who == "pymodbus":
-        bare = Bare(port, FramerType.RTU if rtu else FramerType.SOCKET)
-        return bare, lambda: _last(sessions, _own_port(bare._client))
-    if rtu and number % 4 == 0:
-        held: list[Session] = []
-        line = stack.enter_context(pty_line(on_ours=lambda data: held[0].feed(data)))
-        held.append(Session(True, deck, exchange, line.to_ours, lambda: None))
-        return Ours.serial(line.ours), lambda: held[0].last_fault
-    ours = Ours.rtu_tcp(port) if rtu else Ours.tcp(port)
-    return ours, lambda: _last(sessions, _own_port(ours.connection))
-
-
-def _own_port(client: Any) -> int:
-    """Local port of a connection, which is how the server knows it."""
-    wire = getattr(client, "_wire", None) or getattr(
-        getattr(client, "ctx", None), "transport", None
-    )
-    name = wire.get_extra_info("sockname") if wire is not None else None
-    return int(name[1]) if name else 0
-
-
-def _last(sessions: dict[int, Session], port: int) -> str:
-    return sessions[port].last_fault if port in sessions else "unknown"
-
-
 async def _ask(
-    client: Client, last: Callable[[], str], deck: Deck, rng: random.Random, tally: Tally
+    client: Client, proxy: Proxy, clock: Clock, deck: Deck, rng: random.Random, tally: Tally
 ) -> None:
+    """One link: ask and judge."""
     try:
         while not deck.empty:
             ask = draw(rng)
+            since = clock.tick()
             found = await client.read(ask)
             if found is None:
                 tally.refused += 1
-            elif found == ask.content:
+            elif ask.held(found, since, clock.now):
                 tally.right += 1
             else:
-                fault = last()
+                fault = proxy.last_fault
                 tally.wrong[fault] += 1
                 if len(tally.first_wrong) < 5:
-                    tally.first_wrong.append(f"{fault}: {ask} gave {found.hex()}")
+                    tally.first_wrong.append(
+                        f"{fault}: {ask} at tick {since} to {clock.now} gave {found.hex()}, "
+                        f"not {ask.content(since).hex()}"
+                    )
     finally:
         await client.close()
-
-
-@contextlib.asynccontextmanager
-async def _server(
-    rtu: bool, deck: Deck, exchange: Exchange
-) -> AsyncIterator[tuple[int, dict[int, Session]]]:
-    sessions: dict[int, Session] = {}
-
-    class Accepted(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            self._session = Session(rtu, deck, exchange, transport.write, transport.abort)
-            sessions[transport.get_extra_info("peername")[1]] = self._session
-
-        def data_received(self, data: bytes) -> None:
-            self._session.feed(data)
-
-    server = await asyncio.get_running_loop().create_server(Accepted, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1], sessions
-    finally:
-        server.close()
 
 
 async def both(each_tcp: int, each_rtu: int, links: int, seed: int) -> dict[str, dict[str, Tally]]:

@@ -1,17 +1,18 @@
 """The two who are lied to: our connections, and pymodbus as it comes."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from pymodbus import FramerType, ModbusException
-from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 
 from ems.drivers.link import BadAnswer, DeviceRefusal, LinkDown, NoAnswer
 from ems.drivers.modbus.rtu import RtuConnection, RtuTcpConnection, SerialConnection
 from ems.drivers.modbus.serialport import SerialSettings
 from ems.drivers.modbus.tcp import TcpConnection
 from ems.drivers.modbus.transaction import Pace
-from tests.drivers.faults.liar import LATENCY_MAX_S, TIMEOUT_S
+from tests.drivers.faults.deck import LATENCY_MAX_S, TIMEOUT_S
 from tests.drivers.faults.world import TABLE, Ask
 
 PACE = Pace(timeout_s=TIMEOUT_S, latency_max_s=LATENCY_MAX_S)
@@ -64,20 +65,44 @@ class Ours:
 
 
 class Bare:
-    """pymodbus, with the time limit of the campaign and no repeats."""
+    """pymodbus, with the time limit of the campaign and no repeats.
 
-    def __init__(self, port: int, framer: FramerType) -> None:
-        self._port, self._framer = port, framer
-        self._client: AsyncModbusTcpClient | None = None
+    Args:
+        make: A client that is not connected yet.
+    """
+
+    def __init__(self, make: Callable[[], AsyncModbusTcpClient | AsyncModbusSerialClient]) -> None:
+        self._make = make
+        self._client = make()
+
+    @classmethod
+    def tcp(cls, port: int) -> "Bare":
+        """Modbus TCP."""
+        return cls._over_tcp(port, FramerType.SOCKET)
+
+    @classmethod
+    def rtu_tcp(cls, port: int) -> "Bare":
+        """Serial frames over TCP."""
+        return cls._over_tcp(port, FramerType.RTU)
+
+    @classmethod
+    def _over_tcp(cls, port: int, framer: FramerType) -> "Bare":
+        return cls(lambda: AsyncModbusTcpClient(
+            "127.0.0.1", port=port, framer=framer,
+            timeout=TIMEOUT_S, retries=0, reconnect_delay=0,
+        ))  # fmt: skip
+
+    @classmethod
+    def serial(cls, path: str) -> "Bare":
+        """A serial port."""
+        return cls(lambda: AsyncModbusSerialClient(
+            path, baudrate=LINE.baud, timeout=TIMEOUT_S, retries=0, reconnect_delay=0,
+        ))  # fmt: skip
 
     async def read(self, ask: Ask) -> bytes | None:
-        if self._client is None or not self._client.connected:
-            if self._client is not None:
-                self._client.close()
-            self._client = AsyncModbusTcpClient(
-                "127.0.0.1", port=self._port, framer=self._framer,
-                timeout=TIMEOUT_S, retries=0, reconnect_delay=0,
-            )  # fmt: skip
+        if not self._client.connected:
+            self._client.close()
+            self._client = self._make()
             await asyncio.wait_for(self._client.connect(), 5.0)
         client = self._client
         call = client.read_holding_registers if ask.function == 3 else client.read_input_registers
@@ -85,10 +110,10 @@ class Bare:
             answer = await call(ask.address, count=ask.count, device_id=ask.unit)
         except ModbusException:
             return None
-        if answer.isError():
+        # In favour of pymodbus: nobody takes an answer without registers for a value.
+        if answer.isError() or not answer.registers:
             return None
         return b"".join(register.to_bytes(2, "big") for register in answer.registers)
 
     async def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        self._client.close()

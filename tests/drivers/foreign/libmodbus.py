@@ -61,3 +61,15 @@ async def rtu_server(path: str, baud: int, unit: int) -> AsyncIterator[None]:
     async with _running("rtu", path, str(baud), str(unit)) as word:
         assert word == "ready"
         yield
+
+
+@contextlib.asynccontextmanager
+async def live_server(framing: str, clock: Path) -> AsyncIterator[int]:
+    """Port of a server whose registers move with the clock in a file; see ``server.c``.
+
+    Args:
+        framing: ``tcp``, or ``rtu`` for serial frames over TCP.
+        clock: Two bytes shared with whoever lets it tick.
+    """
+    async with _running("live", framing, str(clock)) as port:
+        yield int(port)

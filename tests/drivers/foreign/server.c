@@ -2,17 +2,23 @@
  *
  * server tcp                 listens on a free port of 127.0.0.1 and prints it
  * server rtu PATH BAUD UNIT  serves one unit on a serial port and prints "ready"
+ * server live tcp|rtu FILE   as tcp, but with contents that move; rtu: serial frames over TCP
  *
- * Register n holds n at first; what is written stays. Ends when its input closes.
+ * Register n holds n at first; what is written stays. Live registers instead tell which
+ * unit, table and address they are and how often the 16-bit clock in FILE has ticked;
+ * its other end is tests/drivers/faults/world.py. Ends when its input closes.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <modbus.h>
 #include <netinet/in.h>
 #include <arpa/inet.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,17 +26,28 @@
 #define CLIENTS 80
 
 static modbus_mapping_t *map;
+static const volatile uint16_t *ticks; /* NULL: registers stand still */
+
+/* What the asked registers hold at this tick; must match world.py. */
+static void move(const uint8_t *ask) {
+    int unit = ask[0], function = ask[1], start = ask[2] << 8 | ask[3], count = ask[4] << 8 | ask[5];
+    uint16_t *into = function == 3 ? map->tab_registers : map->tab_input_registers;
+    uint16_t now = *ticks;
+    for (int n = start; n < start + count && n < REGISTERS; n++)
+        into[n] = (uint16_t)(n * 40503u + unit * 7919u + function * 104729u) ^ now;
+}
 
 static int one(modbus_t *ctx) {
     uint8_t query[MODBUS_TCP_MAX_ADU_LENGTH];
     int n = modbus_receive(ctx, query);
     if (n == -1) return errno == EMBBADCRC || errno == ETIMEDOUT ? 0 : -1;
+    if (n > 0 && ticks != NULL) move(query + modbus_get_header_length(ctx) - 1);
     if (n > 0) modbus_reply(ctx, query, n, map);
     return 0;
 }
 
-static int serve_tcp(void) {
-    modbus_t *ctx = modbus_new_tcp("127.0.0.1", 0);
+static int serve_tcp(bool serial_frames) {
+    modbus_t *ctx = serial_frames ? modbus_new_rtu("-", 115200, 'N', 8, 1) : modbus_new_tcp("127.0.0.1", 0);
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in addr = {.sin_family = AF_INET};
     socklen_t size = sizeof addr;
@@ -47,7 +64,9 @@ static int serve_tcp(void) {
         for (int i = 2; i < used; i++) {
             if (!fds[i].revents) continue;
             modbus_set_socket(ctx, fds[i].fd);
-            if (one(ctx)) {
+            uint8_t unit; /* a serial context hears one unit only: become the one that is asked */
+            bool gone = serial_frames && (recv(fds[i].fd, &unit, 1, MSG_PEEK) != 1 || modbus_set_slave(ctx, unit));
+            if (gone || one(ctx)) {
                 close(fds[i].fd);
                 fds[i--] = fds[--used];
             }
@@ -72,12 +91,21 @@ static int serve_rtu(const char *path, int baud, int unit) {
     }
 }
 
+static bool share(const char *path) {
+    int fd = open(path, O_RDONLY);
+    void *found = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *ticks, PROT_READ, MAP_SHARED, fd, 0);
+    if (found == MAP_FAILED) return false;
+    ticks = found;
+    return true;
+}
+
 int main(int argc, char **argv) {
-    map = modbus_mapping_new(0, 0, REGISTERS, REGISTERS);
+    map = modbus_mapping_new(REGISTERS, REGISTERS, REGISTERS, REGISTERS);
     if (map == NULL) return 1;
     for (int n = 0; n < REGISTERS; n++) map->tab_registers[n] = map->tab_input_registers[n] = n;
-    if (argc == 2 && !strcmp(argv[1], "tcp")) return serve_tcp();
+    if (argc == 2 && !strcmp(argv[1], "tcp")) return serve_tcp(false);
+    if (argc == 4 && !strcmp(argv[1], "live") && share(argv[3])) return serve_tcp(!strcmp(argv[2], "rtu"));
     if (argc == 5 && !strcmp(argv[1], "rtu")) return serve_rtu(argv[2], atoi(argv[3]), atoi(argv[4]));
-    fprintf(stderr, "server tcp | server rtu PATH BAUD UNIT\n");
+    fprintf(stderr, "server tcp | server rtu PATH BAUD UNIT | server live tcp|rtu FILE\n");
     return 2;
 }
