@@ -5,9 +5,10 @@ promises: backup hours, voltages, chemistry, tariff, devices and papers. It need
 safety table, the tariff and the device profiles, so it stands above all of them.
 """
 
+import re
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ems.config import Declared, load
 from ems.dispatch.tariff import Tariff
@@ -26,7 +27,9 @@ from ems.judge.plant import (
     judge_voltages,
 )
 from ems.site import Site
-from ems.yamltext import FileErrors
+from ems.yamltext import Document, FileErrors, Place, parse
+
+_TOKEN: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 __all__ = ["Finding", "Severity", "judge", "judge_file", "report"]
 
@@ -74,7 +77,8 @@ def report(path: Path, today: date) -> dict[str, Any]:
 
     Returns:
         ``ok``; ``errors``, what keeps the files from being judged at all, each with its
-        ``file``, ``line``, ``col``, ``path`` and ``text``; ``findings``, the judgements.
+        ``file``, ``line``, ``col``, ``path`` and ``text``; ``findings``, the judgements,
+        each with its ``severity``, ``rule`` and place in the site file alike.
     """
     errors: list[dict[str, Any]] = []
     findings: tuple[Finding, ...] = ()
@@ -85,16 +89,28 @@ def report(path: Path, today: date) -> dict[str, Any]:
             {"file": str(e.file), "line": e.line, "col": e.col, "path": e.path, "text": str(e)}
             for e in wrong.errors
         ]
+    document = parse(path) if findings else None
     return {
         "ok": not errors and all(f.severity is not Severity.ERROR for f in findings),
         "errors": errors,
-        "findings": [
-            {
-                "severity": str(finding.severity),
-                "rule": finding.rule,
-                "where": finding.where,
-                "text": finding.text,
-            }
-            for finding in findings
-        ],
+        "findings": [_placed(finding, document) for finding in findings if document is not None],
     }
+
+
+def _placed(finding: Finding, document: Document) -> dict[str, Any]:
+    """A judgement with its place in the file, as an editor can jump to it."""
+    at = document.error(_place(finding.where), finding.told)
+    return {
+        "severity": str(finding.severity),
+        "rule": finding.rule,
+        "where": finding.where,
+        "file": str(at.file),
+        "line": at.line,
+        "col": at.col,
+        "text": str(at),
+    }
+
+
+def _place(where: str) -> Place:
+    """``("packs", 2, "soh_pct")`` for ``packs[2].soh_pct``."""
+    return tuple(int(n) if n else word for word, n in _TOKEN.findall(where))

@@ -74,6 +74,9 @@ def demo(
 ) -> None:
     """Run the whole product against a simulated site over real sockets.
 
+    A site of your own needs an uplink section, which the demo shows, and devices of the
+    shipped profiles; everything is moved to this machine. Exit code 2: it cannot be shown.
+
     Example: ems demo --duration-s 60
     """
     from sim import demo as demo_run  # noqa: PLC0415

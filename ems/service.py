@@ -13,13 +13,14 @@ import signal
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ems import SOFTWARE, handover, memory, sdnotify, status, store
 from ems.audit import Audit
 from ems.clock import SystemClock
-from ems.commission import record
+from ems.commission.admission import admitted, uncommissioned
 from ems.daemon import CycleStats, Daemon, Sink
 from ems.door import Door
 from ems.drivers.field import FieldIO
@@ -79,24 +80,29 @@ class Service:
             )
             sinks.append(TelemetrySink(self.outbox, site, self.boot))
         restored = restore(site, data / "state.json", ran_before=self.journal.head[0] >= 0)
+        safety, unfit = admitted(given, restored.state.safety)
+        if unfit:
+            log.error("armed by the run before, now starting disarmed: %s", unfit)
+            self._note("STARTED_DISARMED", f"armed by the run before, now disarmed: {unfit}")
         history = WindowHistory.open(site.grid.demand_window_s, data / "history.csv")
+        field = FieldIO(site, given.devices)
         self.daemon = Daemon(
             site,
             given.tariff,
-            FieldIO(site, given.devices),
+            field,
             self.clock,
             PlanKeeper(self.planner, history),
             (),
-            restored.state,
+            replace(restored.state, safety=safety),
         )
-        self.metrics = Metrics(site)
+        self.metrics = Metrics(site, field.certificates)
         self.audit = Audit(
             self.journal,
             self.daemon,
             self.clock,
             self._latched,
             self._report(restored.lost),
-            lambda: _uncommissioned(given),
+            lambda: uncommissioned(given),
         )
         self.state = StateSink(
             data / "state.json",
@@ -148,14 +154,17 @@ class Service:
     def _report(self, lost: str) -> str:
         """Put into the log that the interlock state is not known; returns the reason again."""
         if lost:
-            text = f"{lost}; unarmed until an operator has reset all"
-            now_s, now_utc = self.clock.monotonic_s(), self.clock.now_utc()
-            try:
-                self.journal.append("STATE_LOST", {"text": text}, now_s, now_utc)
-                self.journal.commit()
-            except OSError as error:
-                log.error("interlock log: STATE_LOST lost: %s", error)
+            self._note("STATE_LOST", f"{lost}; unarmed until an operator has reset all")
         return lost
+
+    def _note(self, kind: str, text: str) -> None:
+        """Put into the log what was found at the start; a full disk does not keep it from it."""
+        now_s, now_utc = self.clock.monotonic_s(), self.clock.now_utc()
+        try:
+            self.journal.append(kind, {"text": text}, now_s, now_utc)
+            self.journal.commit()
+        except OSError as error:
+            log.error("interlock log: %s lost: %s", kind, error)
 
     def status(self) -> dict[str, Any]:
         """Everything the door shows."""
@@ -211,15 +220,6 @@ class Service:
         assert self.outbox is not None
         stats = self.outbox.stats()
         return stats.rows + stats.waiting
-
-
-def _uncommissioned(given: handover.Handover) -> str:
-    """Why the site must not be armed yet; empty when it may."""
-    try:
-        found = record.read(given.site)
-    except (OSError, ValueError) as error:
-        return f"the commissioning record cannot be read ({error}); {record.DO}"
-    return record.refusal(given.site, given.devices, given.profile_sha256, found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,9 @@ from ems.site import ConverterSpec
 
 LATENCY_S: Final = 0.3
 """From the write to the first change of power. [E]"""
+FALL_BACK_S: Final = 0.5
+"""From rated power to none once commands stay away: the ramp of the site file limits what
+set-points may do, not a protective stop. [E]"""
 SQUARE_SHARE: Final = 0.4
 """Part of the conversion loss at rated power that grows with the square of the power. [E]"""
 # Looking up a member of an enum costs more than the comparison it is needed for.
@@ -68,6 +71,7 @@ class Pcs:
         self.commanded_at_s = start_s
         self._changed_at_s = start_s
         self._earlier_w = 0.0
+        self._fallen_back = False
 
     def command(self, power_w: float, now_s: float) -> str:
         """Take a set-point; returns the reason of a refusal, empty when taken."""
@@ -77,6 +81,8 @@ class Pcs:
             return "no DC voltage or no grid: not running"
         self.commanded_at_s = now_s
         wanted_w = min(max(power_w, -self.spec.rated_charge_w), self.spec.rated_discharge_w)
+        if wanted_w != 0.0:
+            self._fallen_back = False
         if wanted_w != self.setpoint_w:
             self._earlier_w, self.setpoint_w = self.setpoint_w, wanted_w
             self._changed_at_s = now_s
@@ -93,6 +99,7 @@ class Pcs:
         """
         if now_s + dt_s - self.commanded_at_s > self.spec.device_timeout_s:
             self.setpoint_w = 0.0
+            self._fallen_back = True
         if deaf:
             return self.power_w
         waiting_s = min(dt_s, max(0.0, self._changed_at_s + LATENCY_S - now_s))
@@ -102,7 +109,10 @@ class Pcs:
         return self.power_w
 
     def _ramp(self, target_w: float, duration_s: float) -> None:
-        reach_w = self.spec.ramp_w_per_s * duration_s
+        rate_w_per_s = self.spec.ramp_w_per_s
+        if self._fallen_back:
+            rate_w_per_s = max(rate_w_per_s, self.losses.rated_w / FALL_BACK_S)
+        reach_w = rate_w_per_s * duration_s
         self.power_w += min(max(target_w - self.power_w, -reach_w), reach_w)
 
     def stop(self, fault: bool) -> None:

@@ -20,12 +20,15 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 
 from ems import door, screen
+from ems.commands.options import MISUSED
 from ems.config import load_site
 from ems.journal import verify
-from sim.localise import private_copy
+from ems.yamlfile import FileErrors
+from sim.localise import is_own_profile, private_copy
 from sim.witness import Witness
 
 READY_TIMEOUT_S = 90.0
@@ -107,7 +110,9 @@ class Demo:
         self.site_file = private_copy(site_file, folder)
         self.site = load_site(self.site_file)
         if self.site.uplink is None:
-            raise DemoError(f"{site_file} has no uplink; the demo shows one")
+            raise DemoError(
+                f"{site_file} has no section uplink, which the demo shows; copy it from {DEMO_SITE}"
+            )
         self.door = folder / "door.sock"
         self.control_socket = folder / "sim.sock"
         self.data_dir = folder / "data"
@@ -155,7 +160,14 @@ class Demo:
                 if answer["ok"]:
                     return
             time.sleep(0.5)
-        raise DemoError(f"the gate refused to arm: {answer.get('error')}\n{self.daemon.tail()}")
+        told = f"the gate refused to arm: {answer.get('error')}\n{self.daemon.tail()}"
+        own = [d.id for d in self.site.devices.values() if is_own_profile(d.profile)]
+        if own:
+            told += (
+                f"\n{', '.join(own)}: a profile of your own is simulated only as far as the "
+                "simulator knows its points; prove it with `ems probe` and the device itself"
+            )
+        raise DemoError(told)
 
     def _wait(self, what: str, up: Any, child: Child) -> None:
         deadline_s = time.monotonic() + READY_TIMEOUT_S
@@ -280,7 +292,11 @@ def main(duration_s: float | None, site_file: Path | None, keep: Path | None, pl
         else:
             keep.mkdir(parents=True, exist_ok=True)
             folder = keep
-        demo = Demo(source, folder)
+        try:
+            demo = Demo(source, folder)
+        except (DemoError, FileErrors, ValueError, OSError) as error:
+            console.print(f"[red]{escape(str(error))}")
+            return MISUSED
         try:
             console.print(f"starting; logs in {folder}")
             demo.start()
@@ -288,7 +304,7 @@ def main(duration_s: float | None, site_file: Path | None, keep: Path | None, pl
             summary = demo.stop()
         except DemoError as error:
             demo.kill()
-            console.print(f"[red]{error}")
+            console.print(f"[red]{escape(str(error))}")
             return 1
         except BaseException:
             demo.kill()

@@ -7,21 +7,36 @@ from typing import Any
 
 import yaml
 
+from ems.config import load_site
+
 
 def private_copy(site_file: Path, folder: Path) -> Path:
     """The site file with every address on loopback and every port free.
 
-    So any site can be shown with its devices simulated, and demos can run side by side.
+    So any site can be shown with its devices simulated, and demos can run side by side. What
+    the file names relative to itself is found from the copy too.
+
+    Raises:
+        ems.yamlfile.FileErrors: the file is no good; nothing is written.
     """
+    load_site(site_file)
     data = yaml.safe_load(site_file.read_text(encoding="utf-8"))
     taken: dict[tuple[Any, int], int] = {}
     with contextlib.ExitStack() as stack:
         _localise(data, taken, stack)
     tariff = Path(data["grid"]["tariff"])
     data["grid"]["tariff"] = str((site_file.parent / tariff).resolve())
+    for device in data["devices"].values():
+        if is_own_profile(device["profile"]):
+            device["profile"] = str((site_file.parent / device["profile"]).resolve())
     copy = folder / site_file.name
     copy.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
     return copy
+
+
+def is_own_profile(name: str) -> bool:
+    """Whether a profile is a file of the site's own, not one that comes with the program."""
+    return name.endswith((".yaml", ".yml"))
 
 
 def _localise(node: Any, taken: dict[tuple[Any, int], int], stack: contextlib.ExitStack) -> None:

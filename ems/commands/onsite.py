@@ -84,6 +84,9 @@ def _said_in_the_report() -> Iterator[None]:
 @app.command()
 def commission(
     site: SiteArgument,
+    device: Annotated[
+        list[str] | None, typer.Option(help="Only this device's steps; may be repeated.")
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Ask nobody; only for simulated devices on this machine.")
     ] = False,
@@ -94,7 +97,8 @@ def commission(
 
     Contactor feedback, the sign of a small discharge at set-point, converter, BMS and
     meter, and the time after which a converter rests by itself. Every active step says what
-    it does and asks first; Ctrl-C brings everything to rest. Exit code 0: all of it holds.
+    it does and asks first; Ctrl-C brings everything to rest. With --device the record keeps
+    what it has of the others. Exit code 0: all of it holds, for every device of the site.
 
     Example: ems commission /etc/secondlife-ems/site.yaml
     """
@@ -106,10 +110,11 @@ def commission(
 
     try:
         given = prepare.prepare(site, data_dir)
+        only = guide.chosen(given, device) if device else ()
     except (yamlfile.FileErrors, ValueError, FileNotFoundError) as error:
         raise fail(error, MISUSED) from None
     try:
-        made = asyncio.run(guide.commission(given, Terminal(yes), SystemClock(), socket, yes))
+        made = asyncio.run(guide.commission(given, Terminal(yes), SystemClock(), socket, yes, only))
     except (guide.CannotCommission, Aborted, JournalInUseError, OSError) as error:
         raise fail(error) from None
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -1,6 +1,7 @@
 """The active checks of one converter and its packs, each small, guarded, and ended at rest."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -42,6 +43,8 @@ class Checks:
     def __init__(self, rig: Rig, person: Person) -> None:
         self._rig, self._person = rig, person
         self._site = rig.site
+        self.preferred: frozenset[int] = frozenset()
+        """Packs of which one is connected for a check rather than another."""
 
     async def contactor(self, pack: int) -> Check:
         """Whether the feedback of a pack's contactor follows, at zero power."""
@@ -157,7 +160,9 @@ class Checks:
         device = rig.io.devices[self._site.converters[converter].device]
         if "dc_current_a" in device.provides:
             found.insert(2, moved("converter DC", "A", "dc", amps, max(0.35 * amps, 1.0)))
-        return judge.sign(found, power_w, rig.snapshot.converters[converter].setpoint_w.good)
+        check = judge.sign(found, power_w, rig.snapshot.converters[converter].setpoint_w.good)
+        connected = [self._site.packs[i].id for i in packs]
+        return replace(check, measured={**check.measured, "packs": connected})
 
     async def _timeout(self, converter: int, power_w: float) -> Check:
         rig, spec = self._rig, self._site.converters[converter]
@@ -202,7 +207,7 @@ class Checks:
         return min(float(limits.discharge_w[i]) for i in self._rig.closed(converter))
 
     def _to_connect(self, converter: int) -> int:
-        """Pack to connect for a check, the fullest; −1 when one is connected or none can be."""
+        """Pack to connect, preferred ones first, then the fullest; −1: none needed, or none can."""
         rig = self._rig
         if rig.closed(converter):
             return -1
@@ -211,7 +216,7 @@ class Checks:
             for i in self._site.converters[converter].packs
             if not self._must_stay(i)
         }
-        return max(volts, key=lambda i: volts[i], default=-1)
+        return max(volts, key=lambda i: (i in self.preferred, volts[i]), default=-1)
 
     def _must_stay(self, pack: int) -> str:
         """Why a contactor must not be moved by us now; empty when it may."""

@@ -91,27 +91,36 @@ def timeout(promised_s: float, last_power_s: float | None, first_still_s: float 
     return Check(Name.TIMEOUT, Verdict.FAILED if late else Verdict.PASSED, text, measured)
 
 
-def order(ours_v: float, lvd_v: float | None, bms_v: float | None, stated: bool) -> Check:
-    """Who opens first when the weakest cell runs down: ours must be before the BMS.
+def order(
+    stop_v: float, trip_v: float, lvd_v: float | None, bms_v: float | None, stated: bool
+) -> Check:
+    """Who acts first when the weakest cell runs down: we before the LVD, and the BMS last.
 
     Args:
-        ours_v: Cell voltage of our trip, V.
+        stop_v: Cell voltage of our stop (L3): no more discharge, V.
+        trip_v: Cell voltage of our trip (L4): the contactor opens, V.
         lvd_v: Cell voltage of the low-voltage disconnect, V; ``None`` without one.
         bms_v: Cell voltage at which the BMS opens, V; ``None`` when nobody knows.
         stated: A person said so; else it was read from the device.
     """
-    who = [("EMS trip", ours_v), ("LVD", lvd_v), ("BMS", bms_v)]
-    known = sorted(((v, n) for n, v in who if v is not None), reverse=True)
-    text = ", then ".join(f"{name} at {volts:.3g} V a cell" for volts, name in known)
-    measured = {"ems_v": ours_v, "lvd_v": lvd_v, "bms_v": bms_v, "bms_stated": stated}
+    who = [("EMS stop (L3)", stop_v), ("EMS trip (L4)", trip_v), ("LVD", lvd_v), ("BMS", bms_v)]
+    known = sorted(((v, -k, n) for k, (n, v) in enumerate(who) if v is not None), reverse=True)
+    text = ", then ".join(f"{name} at {volts:.3g} V a cell" for volts, _, name in known)
+    measured = {
+        "ems_stop_v": stop_v, "ems_trip_v": trip_v, "lvd_v": lvd_v,
+        "bms_v": bms_v, "bms_stated": stated,
+    }  # fmt: skip
+    wrong = []
+    if lvd_v is not None and lvd_v >= stop_v:
+        wrong.append("the LVD must come after the EMS stop (L3), or it takes the load unannounced")
+    if bms_v is not None and (
+        early := [name for name, volts in who[:3] if volts is not None and volts <= bms_v]
+    ):
+        wrong.append(f"the BMS must come after the {' and the '.join(early)}")
+    if wrong:
+        return Check(Name.ORDER, Verdict.FAILED, f"{text}: {'; '.join(wrong)}", measured)
     if bms_v is None:
         return Check(Name.ORDER, Verdict.SKIPPED, f"{text}; the BMS's is not known", measured)
-    late = [
-        name for name, volts in (("EMS trip", ours_v), ("LVD", lvd_v)) if (volts or 99) <= bms_v
-    ]
-    if late:
-        text += f": the BMS must come after the {' and the '.join(late)}"
-        return Check(Name.ORDER, Verdict.FAILED, text, measured)
     return Check(Name.ORDER, Verdict.STATED if stated else Verdict.PASSED, text, measured)
 
 

@@ -16,7 +16,7 @@ from ems.drivers.rules import Maturity
 from ems.site import Site
 
 FILE: Final = "commissioning.json"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 SIGNATURE: Final = "reserved: signed once the log's keys exist"
 DO: Final = "with the service stopped run `ems commission`, then arm"
 
@@ -95,12 +95,11 @@ def refusal(
         return f"not commissioned: {DO}"
     if record.get("site") != site.id:
         return f"commissioned for another site, {record.get('site')!r}: {DO}"
-    entries = record.get("devices")
-    entries = entries if isinstance(entries, dict) else {}
+    found = entries(record)
     for name, device in real.items():
-        entry = entries.get(name)
-        if not isinstance(entry, dict):
+        if name not in found:
             return f"not commissioned: {name} is new since; {DO}"
+        entry = found[name]
         now = fingerprint(device, profile_sha256.get(name, ""), site)
         changed = [key for key, value in now.items() if entry.get(key) != value]
         if changed:
@@ -112,12 +111,21 @@ def refusal(
     return ""
 
 
+def entries(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a record says of each device, with the person who proved it and the time."""
+    devices = record.get("devices")
+    by = {key: record.get(key) for key in ("utc", "person")}
+    devices = devices if isinstance(devices, dict) else {}
+    return {name: by | entry for name, entry in devices.items() if isinstance(entry, dict)}
+
+
 def left_open(site: Site, record: Mapping[str, Any]) -> list[str]:
     """What is not proven, one line each, simulated devices included."""
+    found = entries(record)
     return [
         f"{name}: {problem}"
-        for name, entry in record["devices"].items()
-        for problem in _open(entry, site, name)
+        for name in site.devices
+        for problem in (_open(found[name], site, name) if name in found else ["not commissioned"])
     ]
 
 
@@ -130,7 +138,9 @@ def _open(entry: Mapping[str, Any], site: Site, name: str) -> Iterator[str]:
             yield f"{check.get('name')} failed: {check.get('text')}"
     proven = {check.get("name") for check in checks if check.get("verdict") in _FINE}
     steered = name in {converter.device for converter in site.converters}
-    for needed in NEEDED if steered else (Name.IDENTITY,):
+    # A BMS or meter proven without its converter has a sign check of its own.
+    signed = any(check.get("name") == Name.SIGN for check in checks)
+    for needed in NEEDED if steered else NEEDED[: 1 + signed]:
         if needed not in proven:
             yield f"{needed} was not checked"
 

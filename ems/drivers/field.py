@@ -111,6 +111,18 @@ class FieldIO:
         """What the owners of the connections know of each device; empty before the start."""
         return {name: member for name, (_, member) in self._served_by.items()}
 
+    def certificates(self) -> tuple[tuple[str, str, datetime], ...]:
+        """Device, whose (``own`` or ``server``) and end of validity of each OPC UA certificate.
+
+        As of the last connection; may be called from any thread.
+        """
+        return tuple(
+            (member.id, whose, until)
+            for owner in self._owners
+            for whose, until in getattr(owner.connection, "expires_utc", {}).items()
+            for member in owner.members
+        )
+
     def fall_silent(self, device: str) -> None:
         """Stop showing a device our counter: what it does without us is to be seen."""
         member = self.members[device]

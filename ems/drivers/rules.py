@@ -74,6 +74,8 @@ class LinkRules:
     """``batch`` (one read per poll) or ``subscription``."""
     publish_ms: int = 500
     """Publishing interval of a subscription, ms."""
+    source_age_max_s: float = 0.0
+    """OPC UA: longest time a source time stamp may stand still or lie back, s; 0: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class IdentityCheck:
     """Contents that are right; empty when ``pattern`` decides."""
     pattern: str = ""
     """Regular expression that the whole text must match."""
+    at_least: float | str | None = None
+    """Lowest right content; of texts the numbers in them are compared, as of versions."""
 
     def problem(self, found: float | str | None) -> str:
         """Why this is another device, as one clause; empty when the check holds."""
@@ -94,10 +98,21 @@ class IdentityCheck:
             if isinstance(found, str) and re.fullmatch(self.pattern, found):
                 return ""
             return f"{self.point} is {found!r}, expected a match of {self.pattern!r}"
+        if self.at_least is not None:
+            if _version(found) >= _version(self.at_least):
+                return ""
+            return f"{self.point} is {found!r}, expected {self.at_least!r} or later"
         if found in self.allowed:
             return ""
         wanted = " or ".join(sorted(repr(item) for item in self.allowed))
         return f"{self.point} is {found!r}, expected {wanted}"
+
+
+def _version(content: float | str) -> tuple[float, ...]:
+    """A number, or the numbers in a text from left to right: V2.10 comes after V2.9."""
+    if not isinstance(content, str):
+        return (content,)
+    return tuple(float(digits) for digits in re.findall(r"\d+", content))
 
 
 @dataclass(frozen=True, slots=True)

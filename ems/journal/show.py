@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "LOAD": ("load", "负载"),
     "COMMAND_REFUSED": ("command failed", "指令失败"),
     "STATE_LOST": ("saved interlock state lost", "联锁状态丢失"),
+    "STARTED_DISARMED": ("started disarmed: not commissioned", "未经调试确认，以撤防状态启动"),
     "STATE_INSPECTED": ("loss of state accepted", "状态丢失已确认"),
     "CLOCK_STEP": ("clock stepped", "时钟跳变"),
     "SUMMARY": ("summary", "分钟摘要"),

@@ -6,7 +6,7 @@ from ems.drivers.language import Profile, load
 from ems.drivers.opcua import security
 from ems.drivers.roles import simulated_elsewhere
 from ems.drivers.rules import Kind
-from ems.judge.finding import Finding, error, info, warning
+from ems.judge.finding import Finding, error, warning
 from ems.site import Site
 from ems.yamlfile import FileErrors
 
@@ -49,11 +49,16 @@ def _security(site: Site) -> Iterator[Finding]:
 
 
 def _simulated(site: Site, profiles: dict[str, Profile]) -> Iterator[Finding]:
-    """Fine for `ems simulate` and `ems demo`, which ask no device; `ems run` refuses it."""
+    """The same judgement that `ems run` makes, by the same predicate."""
     for name, profile in profiles.items():
         problem = simulated_elsewhere(site.devices[name], profile.maturity)
         if problem:
-            yield info("simulated_profile", f"devices.{name}.profile", f"no ems run yet: {problem}")
+            yield error(
+                "simulated_profile",
+                f"devices.{name}.profile",
+                problem,
+                "or, to simulate the site, a host of 127.0.0.1",
+            )
 
 
 def _roles(site: Site, profiles: dict[str, Profile]) -> Iterator[Finding]:

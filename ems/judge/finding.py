@@ -30,9 +30,14 @@ class Finding:
     """What would be right; empty when all is well."""
 
     @property
+    def told(self) -> str:
+        """The reason and what would be right, for whoever knows the place."""
+        return f"{self.why}; {self.right}" if self.right else self.why
+
+    @property
     def text(self) -> str:
         """One line for the screen."""
-        return f"{self.where}: {self.why}" + (f"; {self.right}" if self.right else "")
+        return f"{self.where}: {self.told}"
 
 
 def error(rule: str, where: str, why: str, right: str) -> Finding:

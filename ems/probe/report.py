@@ -1,7 +1,10 @@
 """What a probe found, as plain data: one entry a device, ready for a table or for JSON."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
+
+_WHOLE_MAX: Final = 1e15
+"""Whole numbers below this are shown with every digit, as a serial number needs it."""
 
 Value = float | str | None | tuple[float | None, ...]
 
@@ -31,6 +34,17 @@ class PointSeen:
     """``None`` when it was never read."""
     quality: str
     raw: Raw | None
+
+    @property
+    def places(self) -> int:
+        """Elements of an array; 1 of anything else."""
+        return len(self.value) if isinstance(self.value, tuple) else 1
+
+    @property
+    def known(self) -> int:
+        """How many of them have a value that may be used."""
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        return sum(value is not None for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +98,8 @@ class DeviceSeen:
     heartbeat: HeartbeatSeen | None
     timeout: TimeoutSeen | None
     points: tuple[PointSeen, ...]
+    withheld: tuple[str, ...] = ()
+    """What `ems run` would have written to it, and the probe did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +123,10 @@ class ProbeReport:
     def as_json(self) -> dict[str, Any]:
         """Plain data for scripts."""
         return {"ok": self.ok, **asdict(self)}
+
+
+def plain(value: float) -> str:
+    """A number as a person writes it down: whole ones with every digit, others with six."""
+    if value.is_integer() and abs(value) < _WHOLE_MAX:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if 1e6 <= abs(value) < _WHOLE_MAX else f"{value:g}"

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ems.probe.report import DeviceSeen, PointSeen, ProbeReport, Raw
+from ems.probe.report import DeviceSeen, PointSeen, ProbeReport, Raw, plain
 
 _STYLE: Final = {"good": "green", "uncertain": "yellow", "stale": "yellow"}
 _WORDS_SHOWN: Final = 4
@@ -38,11 +38,12 @@ def _facts(device: DeviceSeen) -> Iterator[str]:
         told = f"identity   {escape(check.what)}: {escape(check.found)}"
         yield f"{told}  [red]{escape(check.problem)}[/]" if check.problem else told
     beat = device.heartbeat
-    if beat is not None and beat.last is not None:
+    if beat is not None and beat.first is not None and beat.last is not None:
         moved = (
-            f"{beat.first:g} → {beat.last:g}, {beat.changes} steps in {beat.watched_s:.0f} s"
+            f"{plain(beat.first)} → {plain(beat.last)}, {beat.changes} steps in "
+            f"{beat.watched_s:.0f} s"
             if beat.changes
-            else f"[yellow]still at {beat.last:g} for {beat.watched_s:.0f} s[/]"
+            else f"[yellow]still at {plain(beat.last)} for {beat.watched_s:.0f} s[/]"
         )
         yield f"heartbeat  {escape(beat.point)}: {moved}"
     timeout = device.timeout
@@ -54,6 +55,9 @@ def _facts(device: DeviceSeen) -> Iterator[str]:
             f"{timeout.expected_s:g} s{setting}. Then: {escape(timeout.on_expiry)}"
         )
     yield from (f"[dim]note       {escape(note)}[/]" for note in device.notes)
+    if device.withheld:
+        would = escape(", ".join(device.withheld))
+        yield f"[dim]not sent   {would}: ems run writes it, a probe must not[/]"
 
 
 def _points(device: DeviceSeen) -> Table:
@@ -88,9 +92,9 @@ def _value(point: PointSeen) -> str:
         known = [item for item in value if item is not None]
         if not known:
             return f"none of {len(value)}"
-        span = f"{min(known):g} … {max(known):g}"
+        span = f"{plain(min(known))} … {plain(max(known))}"
         return f"{len(known)} of {len(value)}: {span}" if len(known) < len(value) else span
-    return f"{value:g} {point.words}".strip()
+    return f"{plain(value)} {point.words}".strip()
 
 
 def _raw(raw: Raw | None) -> str:
@@ -110,5 +114,9 @@ def _sum(report: ProbeReport) -> Text:
         f"{len(report.devices) - len(bad)} of {len(report.devices)} devices answer as described"
     )
     wrong = f" (not {', '.join(bad)})" if bad else ""
-    written = f"{report.sent_writes} writes sent, {report.refused_writes} stopped before the wire"
+    written = f"{report.sent_writes} writes sent"
+    if report.refused_writes:
+        held = sorted({d.id for d in report.devices if d.withheld})
+        to = f" to {', '.join(held)}" if held else ""
+        written += f", {report.refused_writes}{to} stopped before the wire, as it should be"
     return Text(f"{devices}{wrong}; {written}", style=style)

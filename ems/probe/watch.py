@@ -23,10 +23,13 @@ from ems.probe.report import (
     PointSeen,
     ProbeReport,
     TimeoutSeen,
+    plain,
 )
 from ems.site import Site
 
 _LOOK_S: Final = 0.1
+_COUNT_KEY: Final = {"cell_voltage_v": "reported_cells", "cell_temp_c": "reported_temps"}
+"""Key of the site file that says how many elements an array really has."""
 _COMMON: Final = 1
 """SunSpec model with the name plate."""
 _PLATE: Final = (
@@ -89,6 +92,8 @@ async def look(
         )
     finally:
         await io.stop()
+    # Only now: the safe state at the end is withheld as well.
+    seen = tuple(replace(d, withheld=tuple(io.members[d.id].withheld)) for d in seen)
     return ProbeReport(
         site=site.id,
         config_sha256=site.source_sha256,
@@ -180,14 +185,28 @@ def _notes(device: CompiledDevice, member: Member, found: tuple[PointSeen, ...])
     """What is worth knowing and nobody's fault."""
     if member.image.link is not Link.UP:
         return
-    without = [p.name for p in found if p.name in device.provides and p.quality != "good"]
+    provided = [p for p in found if p.name in device.provides]
+    partly = [p for p in provided if p.known < p.places and p.known]
+    without = [p.name for p in provided if p.quality != "good" and p not in partly]
     if without:
         yield f"no good value of {', '.join(without)}"
+    yield from map(_gaps, partly)
     wish = device.heartbeat_write
     if wish is not None:
         yield f"wants to see our counter in {wish.point} every {wish.period_s:g} s"
     for name, why in device.not_provided.items():
         yield f"does not tell {name}: {why}"
+
+
+def _gaps(point: PointSeen) -> str:
+    """Which elements of an array have no value, and what to do about sensors not fitted."""
+    values = point.value if isinstance(point.value, tuple) else ()
+    places = [k for k, value in enumerate(values, 1) if value is None]
+    told = f"{point.name}: no good value in place {', '.join(map(str, places))} of {point.places}"
+    key = _COUNT_KEY.get(point.name)
+    if key is None or places[0] <= point.known:
+        return told
+    return f"{told}; if nothing is fitted there, say {key}: {point.known} in the site file"
 
 
 def _identity(
@@ -204,7 +223,8 @@ def _identity(
         yield CheckSeen("SunSpec models", chain, problem)
     for check in device.identity:
         says = member.image.claimed(check.point)
-        yield CheckSeen(check.point, "nothing" if says is None else str(says), check.problem(says))
+        shown = "nothing" if says is None else plain(says) if isinstance(says, float) else says
+        yield CheckSeen(check.point, shown, check.problem(says))
     checked = {check.point for check in device.identity}
     for point in found:
         if isinstance(point.value, str) and point.name not in checked:

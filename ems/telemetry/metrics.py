@@ -5,7 +5,8 @@ families happens in the server's thread, on immutable data.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from threading import Thread
 from typing import TYPE_CHECKING, Final, Protocol
 from wsgiref.simple_server import WSGIServer
@@ -42,6 +43,7 @@ class CycleTiming(Protocol):
     last_compute_s: float
 
 
+Certificates = Iterable[tuple[str, str, datetime]]
 _Last = tuple[CycleRecord, CycleTiming, Plan | None, "Outbox | None", "Uplink | None"]
 
 
@@ -50,10 +52,13 @@ class Metrics(Collector):
 
     Args:
         site: The site; names packs and converters.
+        certificates: Device, whose, and end of validity of every certificate in use; called
+            in the server's thread.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, certificates: Callable[[], Certificates] = tuple) -> None:
         self._site = site
+        self._certificates = certificates
         self._last: _Last | None = None
         self._counts = [0] * (len(BUCKETS_S) + 1)
         self._duration_sum_s = 0.0
@@ -121,12 +126,20 @@ class Metrics(Collector):
                 if known is not None:
                     family.add_metric(labels, known)
             yield family
+        yield self._expiry()
         if plan is not None:
             yield _gauge("ems_plan_solve_seconds", plan.solve_s)
         if outbox is not None:
             yield from _outbox_families(outbox)
         if uplink is not None:
             yield from _uplink_families(uplink)
+
+    def _expiry(self) -> GaugeMetricFamily:
+        name = "ems_certificate_expiry_timestamp_seconds"
+        family = GaugeMetricFamily(name, _HELP[name], labels=("device", "whose"))
+        for device, whose, until in self._certificates():
+            family.add_metric((device, whose), until.timestamp())
+        return family
 
     def _durations(self) -> HistogramMetricFamily:
         counts, cumulated = list(self._counts), 0

@@ -19,6 +19,8 @@ SITES = Path(__file__).parents[2] / "configs" / "sites"
 TODAY = date(2026, 3, 1)
 PAPERS = Declared("a" * 64, "b" * 64, "letter", None)
 SHIPPED_ON = date(2026, 11, 22)
+HERE = ("host: 10.0.0.2", "host: 127.0.0.1")
+"""The one device of our simulator at home."""
 
 
 def findings(site, declared=PAPERS, tariff=None, today=TODAY):
@@ -250,9 +252,12 @@ class TestPlant:
 
 class TestDevicesAndSafety:
     def test_a_well_wired_site_has_nothing_to_answer_for(self, write):
-        site, declared = load(write(SITE))
+        site, declared = load(write(edited(HERE)))
         bad = [f.text for f in judge(site, declared, None, TODAY) if f.severity is Severity.ERROR]
         assert bad == []
+        site, declared = load(write(SITE))
+        bad = [f.rule for f in judge(site, declared, None, TODAY) if f.severity is Severity.ERROR]
+        assert bad == ["simulated_profile"], "the simulator is on this machine, or nowhere"
 
     @pytest.mark.parametrize(
         ("change", "rule"),
@@ -333,14 +338,20 @@ class TestDevicesAndSafety:
 
 
 def test_errors_come_first_and_the_report_is_plain_data(write):
-    path = write(edited(("hours: 1,", "hours: 72,"), ("  maker_authorisation: letter 1\n", "")))
+    path = write(
+        edited(HERE, ("hours: 1,", "hours: 72,"), ("  maker_authorisation: letter 1\n", ""))
+    )
     found = report(path, TODAY)["findings"]
     assert [f["severity"] for f in found] == sorted(
         (f["severity"] for f in found), key=["error", "warning", "info"].index
     )
     assert found[0]["rule"] == "backup_hours"
-    assert found[0]["text"].startswith("backup.hours: 72 h of 2 kW need 144.0 kWh")
-    assert {"severity", "rule", "where", "text"} == set(found[0])
+    told = f"{path}:12:17: backup.hours: 72 h of 2 kW need 144.0 kWh"
+    assert found[0]["text"].startswith(told), "an editor can jump there"
+    assert (found[0]["file"], found[0]["line"], found[0]["col"]) == (str(path), 12, 17)
+    assert {"severity", "rule", "where", "file", "line", "col", "text"} == set(found[0])
+    missing = next(f for f in found if f["where"] == "site.maker_authorisation")
+    assert (missing["line"], missing["col"]) == (1, 1), "what is not there: its section"
 
 
 def test_a_site_file_that_does_not_load_is_not_judged(write):

@@ -72,13 +72,29 @@ def test_a_device_rests_within_its_promise_and_a_second(last_power_s, first_stil
         pytest.param(None, 2.5, True, Verdict.STATED, id="BMS last, by its data sheet"),
         pytest.param(None, 2.6, False, Verdict.FAILED, id="BMS at the same voltage"),
         pytest.param(None, 2.7, True, Verdict.FAILED, id="BMS before us"),
-        pytest.param(2.9, 2.5, False, Verdict.PASSED, id="LVD first"),
+        pytest.param(2.7, 2.5, False, Verdict.PASSED, id="LVD between our stop and our trip"),
+        pytest.param(2.79, None, False, Verdict.SKIPPED, id="LVD just after our stop"),
+        pytest.param(2.8, 2.5, False, Verdict.FAILED, id="LVD at our stop"),
+        pytest.param(2.9, None, False, Verdict.FAILED, id="LVD first, whatever the BMS does"),
+        pytest.param(2.55, 2.5, False, Verdict.PASSED, id="LVD after our trip"),
         pytest.param(2.4, 2.5, False, Verdict.FAILED, id="BMS before the LVD"),
         pytest.param(None, None, True, Verdict.SKIPPED, id="nobody knows"),
     ],
 )
 def test_the_bms_opens_last(lvd_v, bms_v, stated, verdict):
-    assert judge.order(2.6, lvd_v, bms_v, stated).verdict is verdict
+    assert judge.order(2.8, 2.6, lvd_v, bms_v, stated).verdict is verdict
+
+
+def test_the_order_is_told_from_the_first_to_act_to_the_last():
+    found = judge.order(2.86, 2.63, 2.7, 2.5, stated=True)
+    assert found.text == (
+        "EMS stop (L3) at 2.86 V a cell, then LVD at 2.7 V a cell, "
+        "then EMS trip (L4) at 2.63 V a cell, then BMS at 2.5 V a cell"
+    )
+    turned = judge.order(2.6, 2.5, 2.7, 2.8, stated=True)
+    assert turned.text.startswith("BMS at 2.8 V a cell, then LVD at 2.7 V")
+    assert "the LVD must come after the EMS stop (L3)" in turned.text
+    assert "the BMS must come after the EMS stop (L3) and the EMS trip (L4) and" in turned.text
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 
 from ems import handover, prepare
 from ems.commission import record
+from ems.commission.admission import uncommissioned
 from ems.commission.record import Check, Name, Verdict
-from ems.service import _uncommissioned
 from tests.drivers.bench import DEMO
 
 
@@ -101,6 +101,8 @@ def spoiled(made, device, name, verdict):
         pytest.param("pcs1", "sign", "skipped", "sign was not checked", id="sign left out"),
         pytest.param("pcs1", "timeout", "skipped", "timeout was not checked", id="time-out left"),
         pytest.param("pcs1", "timeout", "stated", "", id="vouched for"),
+        pytest.param("bms1", "sign", "skipped", "sign was not checked", id="its own sign left out"),
+        pytest.param("bms1", "timeout", "skipped", "", id="no time-out of its own to prove"),
         pytest.param("bms1", "contactor", "failed", "contactor failed", id="contactor failed"),
         pytest.param("bms1", "contactor", "skipped", "", id="contactor not allowed"),
         pytest.param("bms1", "order", "skipped", "", id="threshold of the BMS not known"),
@@ -132,11 +134,36 @@ def test_a_damaged_or_foreign_record_forbids_arming(proven, damage):
 def test_the_service_reads_the_record_at_every_arming(proven, tmp_path):
     real = on_site(proven[0])
     real = replace(real, site=replace(real.site, data_dir=tmp_path))
-    assert _uncommissioned(real).startswith("not commissioned")
+    assert uncommissioned(real).startswith("not commissioned")
     record.write(tmp_path, recorded(real, proven[1]))
-    assert _uncommissioned(real) == ""
+    assert uncommissioned(real) == ""
     (tmp_path / record.FILE).write_text("{")
-    assert "cannot be read" in _uncommissioned(real)
+    assert "cannot be read" in uncommissioned(real)
+
+
+def test_a_bms_proven_with_its_converter_needs_no_sign_check_of_its_own(proven):
+    given, made = proven
+    real = on_site(given)
+    found = recorded(real, made)
+    entry = found["devices"]["bms1"]
+    entry["checks"] = [c for c in entry["checks"] if c["name"] not in ("sign", "timeout")]
+    assert refusal(real, found) == ""
+
+
+def test_each_device_has_a_person_and_a_time_of_an_older_record_those_of_the_whole():
+    made = {"utc": "t1", "person": "an", "devices": {"a": {"person": "bo", "utc": "t2"}, "b": {}}}
+    assert record.entries(made) == {
+        "a": {"person": "bo", "utc": "t2"},
+        "b": {"person": "an", "utc": "t1"},
+    }
+
+
+def test_what_was_never_commissioned_is_told_as_open(proven):
+    given, made = proven
+    found = recorded(given, made)
+    assert record.left_open(given.site, found) == []
+    del found["devices"]["bms2"]
+    assert record.left_open(given.site, found) == ["bms2: not commissioned"]
 
 
 def test_the_record_before_is_kept_beside(tmp_path):

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from ems.clock import SystemClock
 from ems.drivers.roles import compile_site
 from ems.drivers.rules import HeartbeatRead, IdentityCheck
 from ems.probe import view
+from ems.probe.report import plain
 from ems.probe.watch import wholly
 from sim.localise import private_copy
 from sim.plant import Plant
@@ -70,6 +72,21 @@ def seen(report, device):
     return next(found for found in report.devices if found.id == device)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(2_303_110_417.0, "2303110417", id="a serial number keeps its digits"),
+        pytest.param(-5.0, "-5", id="whole"),
+        pytest.param(52.8, "52.8", id="measured"),
+        pytest.param(3.3331999, "3.3332", id="six digits are enough"),
+        pytest.param(1_234_567.8, "1234567.8", id="a counter of energy"),
+        pytest.param(1e20, "1e+20", id="too large to be exact"),
+    ],
+)
+def test_numbers_are_shown_as_a_person_writes_them(value, shown):
+    assert plain(value) == shown
+
+
 def point(device, name):
     return next(found for found in device.points if found.name == name)
 
@@ -85,6 +102,9 @@ def test_every_device_answers_and_nothing_was_written(whole):
     assert {d.link for d in whole.devices} == {"up"}
     assert whole.sent_writes == 0
     assert whole.refused_writes > 0, "the drivers wanted to write, and were stopped"
+    assert sum(len(d.withheld) for d in whole.devices) == whole.refused_writes, "each is named"
+    assert "reversion_time_s (time-out)" in seen(whole, "pcs1").withheld
+    assert seen(whole, "meter").withheld == ()
     assert whole.ok
 
 
@@ -144,7 +164,15 @@ def test_the_table_says_it_all_on_a_terminal(whole):
     console = Console(record=True, width=120, file=io.StringIO())
     console.print(view.render(whole))
     text = console.export_text()
-    for words in ("bms3  link up  ok", "8448 (0x2100)", "time-out", "0 writes sent"):
+    words_shown = (
+        "bms3  link up  ok",
+        "8448 (0x2100)",
+        "time-out",
+        "not sent   reversion_enable, reversion_time_s (time-out), ",
+        "0 writes sent",
+        "stopped before the wire, as it should be",
+    )
+    for words in words_shown:
         assert words in text
 
 
@@ -205,6 +233,21 @@ def test_a_heartbeat_that_stands_still(may_rest_s, problem):
     found = seen(report, "bms1")
     assert found.problem.startswith(problem.replace("heartbeat", "ems_timeout_s", 1))
     assert bool(found.problem) is bool(problem)
+
+
+def test_a_missing_sunspec_model_is_named_with_what_there_is_instead():
+    def lacking(devices):
+        link = replace(devices["pcs1"].link, sunspec_models=(701, 704, 805))
+        return {"pcs1": replace(devices["pcs1"], link=link)}
+
+    report = probed(modbus_only(demo_site()), lacking, patience_s=1.5)
+    found = seen(report, "pcs1")
+    assert found.problem.startswith(
+        "not the device its profile describes: SunSpec model 805 is missing; the chain has 1, 701, "
+    )
+    assert re.search(r" and ends at 40\d{3}$", found.problem)
+    assert found.link == "silent", "nothing of it is believed, and nothing is sent to it"
+    assert not report.ok
 
 
 def test_a_time_out_that_nobody_sets_must_already_be_right():

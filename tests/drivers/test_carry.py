@@ -185,6 +185,21 @@ def test_a_budget_writes_only_what_changed_and_refuses_when_it_is_used_up():
     play(device, scene)
 
 
+def test_a_value_in_memory_that_wears_out_is_written_again_only_when_the_device_lost_it():
+    device = converter(write={"daily_budget": 9, "readback": Readback("setpoint_w", 0.0)})
+
+    async def scene(s: Stage) -> None:
+        await s.until(lambda: s.member.prepared)
+        for lost, writes in ((False, 1), (False, 1), (True, 2)):
+            if lost:
+                s.peer.registers[SETPOINT] = 0
+                await s.until(lambda: s.member.seen("setpoint_w", s.clock.monotonic_s()) == 0.0)
+            assert await s.outcome("power", power_w=100.0) == ""
+            assert len(s.peer.written) == writes
+
+    play(device, scene)
+
+
 def test_what_was_spent_survives_a_restart_and_a_clock_set_back(tmp_path):
     path = tmp_path / "data" / "budget.json"
     spent = Budget()

@@ -107,6 +107,11 @@ def test_the_right_beginning_over_tcp():
             tcp_frame(spoiled)
 
 
+def test_what_is_no_modbus_at_all_is_shown_with_what_to_check():
+    with pytest.raises(BadAnswer, match="begins 48 54 54 50 2F 31; if this lasts, something else"):
+        tcp_frame(b"HTTP/1.1 400 Bad Request")
+
+
 OTHERS = sealed(bytes((8, 3, 6)) + b"\x55" * 6)
 
 

@@ -214,8 +214,7 @@ def test_missing_nodes_are_named_once_and_the_others_live_on(node_site, node_ser
 
 
 def test_a_source_that_stands_still_is_not_believed_where_asked(node_site, node_server):
-    judged = device()
-    judged = replace(judged, spec=replace(judged.spec, options={"source_age_max_s": "0.5"}))
+    judged = device(source_age_max_s=0.5)
 
     async def scene() -> None:
         async with connected(node_server, node_site.base, judged) as (_, port):

@@ -70,8 +70,13 @@ def clock() -> Clock:
 
 def subscribed(server: Server, clock: Clock, stamped: bool = False) -> Subscription:
     made = Subscription(["n0", "n1"], PUBLISH_S, LIFE_S, stamped)
-    asyncio.run(made.start(server, clock))
+    asyncio.run(begun(made, server, clock))
     return made
+
+
+async def begun(made: Subscription, server: Server, clock: Clock) -> None:
+    await made.start(server, clock)
+    await made.watch(server, range(2))
 
 
 def contents(made: Subscription) -> list[object]:

@@ -132,6 +132,38 @@ def test_trouble_is_logged_once_and_its_end_once(caplog):
     ]
 
 
+def test_a_device_that_answers_wrongly_says_so_even_after_it_did_not_answer_at_all(caplog):
+    caplog.set_level(logging.WARNING, "ems.drivers")
+
+    async def other_device() -> None:
+        raise BadAnswer("SunSpec model 704 is missing")
+
+    async def scene(s: Stage) -> None:
+        await s.until(lambda: s.peer.connects >= 2)
+        s.peer.prepare = other_device  # type: ignore[method-assign]
+        s.peer.error = None
+        s.owner._pause_s = 0.01
+        await s.until(lambda: s.member.complaint == "SunSpec model 704 is missing")
+        assert s.image.link is not Link.UP
+        assert not s.member.prepared
+        connects = s.peer.connects
+        await s.until(lambda: s.peer.connects > connects + 1)
+
+    async def run() -> None:
+        stage = Stage(CONTACTOR)
+        stage.peer.error = LinkDown(Link.REFUSED, "connection refused")
+        task = asyncio.create_task(stage.owner.run())
+        await scene(stage)
+        stage.owner.request_stop()
+        await asyncio.wait_for(task, 5.0)
+
+    asyncio.run(run())
+    assert [record.getMessage() for record in caplog.records] == [
+        "dev: connection refused; trying again quietly",
+        "dev: SunSpec model 704 is missing; trying again quietly",
+    ]
+
+
 def test_pauses_between_attempts_grow_to_their_limit_and_start_over_after_success():
     async def scene(s: Stage) -> None:
         await s.until(lambda: s.image.link is Link.UP)

@@ -1,10 +1,12 @@
 """Site file and profiles must fit; what does not is told all at once."""
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
-from ems.config import load_site
+from ems.check import report
+from ems.drivers.connect import on_loopback
 from ems.drivers.device import ProfileMisfit
 from ems.drivers.roles import channels, compile_site, frequency_device, refuse_simulated
 from ems.judge.devices import judge_devices
@@ -57,9 +59,11 @@ def test_frequency_comes_from_the_first_meter_that_has_it():
 
 
 @pytest.mark.parametrize("path", sorted(DEMO.parent.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_site_file_fits_its_profiles(path):
-    site = load_site(path)
-    assert compile_site(site).keys() == site.devices.keys()
+def test_every_shipped_site_file_fits_its_profiles_and_runs_on_this_machine_as_it_is(path):
+    given = prepare(path)
+    assert given.devices.keys() == given.site.devices.keys()
+    assert all(on_loopback(device.spec) for device in given.devices.values())
+    assert not given.site.data_dir.is_absolute(), "anybody may write below the working directory"
 
 
 class TestAProfileOfOurSimulator:
@@ -92,13 +96,31 @@ class TestAProfileOfOurSimulator:
     def test_no_other_profile_is_bound_to_this_machine(self):
         refuse_simulated(compile_site(with_device(demo_site(), "meter", host="10.0.0.1")))
 
-    def test_stops_ems_run_before_it_starts(self):
-        """The example sites lie in a made-up plant; they are there to be simulated."""
-        with pytest.raises(ProfileMisfit, match="rectifier_48v_sim describes a simulated device"):
-            prepare(DEMO.parent / "base-station-48v.yaml")
+    def test_stops_ems_run_before_it_starts(self, tmp_path):
+        with pytest.raises(ProfileMisfit, match="meter_loads_sim describes a simulated device"):
+            prepare(elsewhere(tmp_path))
 
-    def test_is_told_by_ems_check(self):
-        found = [f for f in judge_devices(load_site(DEMO.parent / "base-station-48v.yaml"))
-                 if f.rule == "simulated_profile"]  # fmt: skip
-        assert [f.where for f in found] == ["devices.feeders.profile", "devices.shelf.profile"]
+    def test_is_an_error_of_ems_check_with_its_place_in_the_file(self, tmp_path):
+        path = elsewhere(tmp_path)
+        found = [f for f in report(path, date(2026, 11, 22))["findings"]
+                 if f["rule"] == "simulated_profile"]  # fmt: skip
+        line = 1 + path.read_text().splitlines().index(MOVED)
+        assert [(f["severity"], f["file"], f["line"], f["col"]) for f in found] == [
+            ("error", str(path), line, 20)
+        ]
+        assert found[0]["text"].startswith(f"{path}:{line}:20: devices.loads.profile: device loads")
         assert not any(f.rule == "simulated_profile" for f in judge_devices(demo_site()))
+
+
+MOVED = (
+    "  loads: {profile: meter_loads_sim, transport: modbus_tcp, host: 10.0.0.2, port: 15021,"
+    " unit_id: 2}"
+)
+
+
+def elsewhere(folder):
+    """The demo's file with one device of the simulator at an address of a plant."""
+    text = DEMO.read_text().replace("../tariffs", str(DEMO.parents[1] / "tariffs"))
+    path = folder / "site.yaml"
+    path.write_text(text.replace(MOVED.replace("10.0.0.2", "127.0.0.1"), MOVED))
+    return path

@@ -5,15 +5,19 @@ nor the device; here it meets the device.
 """
 
 import asyncio
+import io as io_module
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ems import probe
 from ems.clock import SystemClock
 from ems.drivers.field import FieldIO
 from ems.drivers.roles import compile_site
 from ems.model import Contactor, Link, SetContactor
+from ems.probe import view
 from tests.drivers import bench as b
 from tests.drivers.stranger.device import HanluBmu
 
@@ -69,6 +73,34 @@ def test_what_is_read_is_true_and_a_command_wears_the_memory_once():
         finally:
             await io.stop()
             await truth.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_probe_reads_all_of_it_and_says_what_to_do_about_a_sensor_that_is_not_fitted():
+    async def scene():
+        truth = HanluBmu()
+        await truth.start()
+        site = site_with(truth.port)
+        packs = (replace(site.packs[0], reported_temps=4), *site.packs[1:])
+        site = replace(site, packs=packs)
+        devices = {"bms1": compile_site(site)["bms1"]}
+        try:
+            report = await probe.look(site, devices, SystemClock(), 0.2, 8.0)
+            assert truth.eeprom_writes == 0
+        finally:
+            await truth.stop()
+        (bms,) = report.devices
+        assert bms.problem == ""
+        advice = "if nothing is fitted there, say reported_temps: 3 in the site file"
+        assert f"cell_temp_c: no good value in place 4 of 4; {advice}" in bms.notes
+        assert not any("no good value of" in note for note in bms.notes)
+        assert bms.withheld == ("our_beat (our counter)",), "its time-out is right already"
+        console = Console(record=True, width=120, file=io_module.StringIO())
+        console.print(view.render(report))
+        shown = console.export_text()
+        assert "serial_number 2303110417 " in " ".join(shown.split())
+        assert "0 writes sent, 1 to bms1 stopped before the wire, as it should be" in shown
 
     asyncio.run(scene())
 

@@ -85,6 +85,18 @@ def test_silence_ends_in_zero_after_the_timeout_and_not_before():
     assert plant.converters[1].power_w == pytest.approx(-20.0, abs=0.2)
 
 
+def test_the_ramp_of_setpoints_does_not_hold_up_the_stop_after_silence():
+    slow = tuple(replace(c, ramp_w_per_s=RATED_W / 20.0) for c in SITE.converters)
+    plant = running(replace(SITE, converters=slow))
+    hold(plant, 25, RATED_W)
+    plant.advance(plant.now_s + 9.0)
+    assert plant.converters[0].power_w == pytest.approx(RATED_W - 20.0, abs=0.2)
+    plant.advance(plant.now_s + 2.0)
+    assert plant.converters[0].power_w == pytest.approx(-20.0, abs=0.2)
+    hold(plant, 2, RATED_W)
+    assert plant.converters[0].power_w < 0.1 * RATED_W, "and back it comes by its ramp"
+
+
 def test_opening_the_contactor_stops_the_converter_at_once():
     plant = running()
     hold(plant, 5, 800.0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,6 +19,7 @@ from tests.builders import make_snapshot
 from tests.telemetry.records import CODES, cause, make_record, uplink_site
 
 SITE = uplink_site()
+EXPIRY_UTC = datetime(2031, 1, 8, 12, 0, tzinfo=UTC)
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 
 
@@ -30,7 +32,7 @@ class Timing:
 
 @pytest.fixture
 def metrics() -> Iterator[Metrics]:
-    served = Metrics(SITE)
+    served = Metrics(SITE, lambda: (("bms3", "own", EXPIRY_UTC), ("bms3", "server", EXPIRY_UTC)))
     yield served
     served.close()
 
@@ -109,6 +111,22 @@ def test_cycle_durations_are_cumulated_with_inclusive_bounds(metrics: Metrics) -
     assert shown["ems_cycle_duration_seconds_sum", ()] == pytest.approx(99.3021)
     assert shown["ems_cycle_overruns_total", ()] == 1
     assert shown["ems_cycle_missed_total", ()] == 2
+
+
+def test_the_end_of_both_certificates_is_shown_as_a_time(metrics: Metrics) -> None:
+    metrics.update(make_record(SITE), Timing())
+    shown = scrape(metrics)
+    for whose in ("own", "server"):
+        expiry = shown["ems_certificate_expiry_timestamp_seconds", ("bms3", whose)]
+        assert expiry == EXPIRY_UTC.timestamp()
+
+
+def test_without_certificates_there_is_no_sample() -> None:
+    metrics = Metrics(SITE)
+    metrics.update(make_record(SITE), Timing())
+    names = {name for name, _ in scrape(metrics)}
+    metrics.close()
+    assert "ems_certificate_expiry_timestamp_seconds" not in names
 
 
 def test_every_metric_of_the_table_appears_and_nothing_else(

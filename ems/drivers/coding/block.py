@@ -314,7 +314,8 @@ class Block:
         enough = [offer for offer in offers if offer[0] >= wanted]
         if offers:
             pick = min(enough, key=_severity) if enough else max(offers, key=_severity)
-            pick[2].codec.pack_into(image, pick[2].at, pick[1] & -pick[1])
+            codec, at = pick[2].codec, pick[2].at
+            codec.pack_into(image, at, int(codec.unpack(bytes(image), at)) | pick[1] & -pick[1])
 
 
 def _severity(offer: tuple[int, int, Word]) -> int:

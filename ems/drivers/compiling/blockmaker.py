@@ -1,11 +1,9 @@
-"""From the points of a profile to blocks: which are read together, and where each one lies.
+"""From the points of a profile to blocks: where each one lies in what is read together.
 
-Reads are planned per register table and poll class, the fastest class first; what a
-faster request brings along anyway is not asked for again. A value and its scale
-factor, an array and its count, a value and what makes it valid stay together.
+A value and its scale factor, an array and its count, a value and what makes it valid
+stay together; which requests bring them is drafted in ``drafting``.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -13,8 +11,9 @@ from typing import Final
 from ems.drivers.coding.arrays import ArrayCodec
 from ems.drivers.coding.block import Block, Condition, Flag, Word
 from ems.drivers.coding.codec import PointCodec, TextCodec
-from ems.drivers.compiling.blockplan import Cost, Limits, Line, Request, Span, plan
-from ems.drivers.compiling.grouping import Area, Group, Item, groups, holds, joined
+from ems.drivers.compiling.blockplan import Cost, Line, Request, Span
+from ems.drivers.compiling.drafting import Draft, Drafter, period_s, poll_classes
+from ems.drivers.compiling.grouping import Item
 from ems.drivers.compiling.linefit import ttl_s
 from ems.drivers.language.points import BitfieldSpec, CountFrom, PointSpec
 from ems.drivers.language.profile import Profile
@@ -29,8 +28,6 @@ from ems.drivers.language.shape import (
 from ems.drivers.rules import Bit, Bitfield, Severity
 
 _ALARM: Final = "alarm_level"
-_ENDLESS: Final = {"once": 1e15, "on_demand": 1e16}
-"""Classes without a period, after all others, in ms."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,8 @@ class BlockMaker:
             return self._named_alarms(tuple(self._node_blocks()))
         for name, spec in self._readable():
             self.items[name] = self._item(name, spec)
-        made = self._pinned() if self.profile.blocks else self._planned()
-        return self._named_alarms(tuple(made))
+        drafted = Drafter(self.profile, self.items, self.counts, self.cost).drafts()
+        return self._named_alarms(tuple(map(self._block, drafted)))
 
     def known_counts(self, name: str) -> Counts:
         """Counts of the site file, after making sure that the point's own is among them."""
@@ -77,7 +74,7 @@ class BlockMaker:
         yield from self.profile.bitfields.items()
 
     def _item(self, name: str, spec: PointSpec | BitfieldSpec) -> Item:
-        base = 0 if spec.sunspec_model is not None else self.profile.link.address_base
+        base = self.profile.link.base(spec.table, spec.sunspec_model)
         starts: tuple[int, ...] = (0,)
         if isinstance(spec, PointSpec):
             starts = element_starts(spec, self.known_counts(name))
@@ -91,91 +88,15 @@ class BlockMaker:
         area = (spec.table, spec.sunspec_model)
         return Item(name, area, spec.poll or next(iter(self.profile.link.poll_ms)), tuple(spans))
 
-    def _planned(self) -> Iterator[Block]:
-        drafts: list[_Draft] = []
-        together = groups(self.profile, self.items)
-        for poll in sorted(self.profile.link.poll_ms | _ENDLESS, key=self._period_ms):
-            mine = [group for group in together if self._poll_of(group) == poll]
-            for area in dict.fromkeys(group.items[0].area for group in mine):
-                inside = [group for group in mine if group.items[0].area == area]
-                inside = [group for group in inside if not _rides(group, drafts)]
-                limits = self._limits(area)
-                spans = [span for group in inside for span in group.wanted(limits, self.cost)]
-                requests = plan(spans, limits, self.cost)
-                drafted = [_Draft(poll, area, r) for r in joined(requests, inside)]
-                for group in inside:
-                    home = next(draft for draft in drafted if draft.holds(group))
-                    home.names.extend(item.name for item in group.items)
-                drafts += drafted
-        yield from map(self._block, drafts)
-
-    def _pinned(self) -> Iterator[Block]:
-        drafts = []
-        for key, spec in self.profile.blocks.items():
-            base = 0 if spec.sunspec_model is not None else self.profile.link.address_base
-            if isinstance(spec.count, str) and spec.count not in self.counts:
-                raise ValueError(f"block {key}: {spec.count} is known for packs only")
-            count = self.counts[spec.count] if isinstance(spec.count, str) else spec.count
-            area = (spec.table, spec.sunspec_model)
-            drafts.append(_Draft(spec.poll, area, [(spec.start - base, count)], key=key))
-        for group in groups(self.profile, self.items):
-            homes = [
-                draft
-                for draft in drafts
-                if draft.area == group.items[0].area and holds(draft.requests[0], group.hull)
-            ]
-            names = " and ".join(item.name for item in group.items)
-            if len(homes) != 1:
-                where = " and ".join(draft.key for draft in homes) or "no block"
-                raise ValueError(f"{names}: lies in {where}; every value lies in exactly one block")
-            homes[0].names.extend(item.name for item in group.items)
-        for draft in drafts:
-            draft.requests = self._parts(draft)
-            yield self._block(draft)
-
-    def _parts(self, draft: "_Draft") -> list[Request]:
-        """A pinned block in parts that the device can give, none cutting an element."""
-        start, end = draft.requests[0][0], sum(draft.requests[0])
-        spans = [span for name in draft.names for span in self.items[name].spans]
-        parts = []
-        while start < end:
-            stop = min(end, start + self.profile.link.max_read_registers)
-            cut = [span.first for span in spans if span.first < stop <= span.last]
-            stop = min([stop, *cut]) if stop < end else stop
-            if stop <= start:
-                raise ValueError(f"block {draft.key}: a value is longer than one answer")
-            parts.append((start, stop - start))
-            start = stop
-        return parts
-
-    def _limits(self, area: Area) -> Limits:
-        link = self.profile.link
-        base = 0 if area[1] is not None else link.address_base
-        holes = tuple(
-            Span(hole.first - base, hole.last - base)
-            for hole in link.holes
-            if (hole.table, hole.sunspec_model) == area
-        )
-        return Limits(link.max_read_registers, link.max_hole, holes)
-
-    def _poll_of(self, group: Group) -> str:
-        return min((item.poll for item in group.items), key=self._period_ms)
-
-    def _period_ms(self, poll: str) -> float:
-        return self.profile.link.poll_ms.get(poll, _ENDLESS.get(poll, math.inf))
-
-    def _period_s(self, poll: str) -> float:
-        return math.inf if poll in _ENDLESS else self._period_ms(poll) / 1000
-
-    def _block(self, draft: "_Draft") -> Block:
+    def _block(self, draft: Draft) -> Block:
         """The block that a draft describes, with the place of every point inside it."""
         at_of: dict[int, int] = {}
         for start, count in draft.requests:
             at_of |= {start + k: 2 * (len(at_of) + k) for k in range(count)}
-        base = 0 if draft.area[1] is not None else self.profile.link.address_base
+        base = self.profile.link.base(*draft.area)
         points = {n: self.profile.points[n] for n in draft.names if n in self.profile.points}
         place = {name: at_of[first(spec) - base] for name, spec in points.items()}
-        period_s = self._period_s(draft.poll)
+        cycle_s = period_s(self.profile, draft.poll)
         flags = []
         for name, spec in points.items():
             if spec.override is not None:
@@ -203,8 +124,8 @@ class BlockMaker:
             table=draft.area[0],
             sunspec_model=draft.area[1],
             requests=tuple(draft.requests),
-            period_s=period_s,
-            ttl_s=ttl_s(period_s, self.profile.link.ttl_polls),
+            period_s=cycle_s,
+            ttl_s=ttl_s(cycle_s, self.profile.link.ttl_polls),
             scalars=tuple(
                 (self.codecs[n], place[n])
                 for n, spec in points.items()
@@ -231,13 +152,13 @@ class BlockMaker:
 
     def _node_blocks(self) -> Iterator[Block]:
         default = next(iter(self.profile.link.poll_ms))
-        for poll in sorted(self.profile.link.poll_ms | _ENDLESS, key=self._period_ms):
+        for poll in poll_classes(self.profile):
             mine = [(n, spec) for n, spec in self._readable() if (spec.poll or default) == poll]
             if not mine:
                 continue
             points = {n: spec for n, spec in mine if isinstance(spec, PointSpec)}
             at_of = {name: at for at, (name, _) in enumerate(mine)}
-            period_s = self._period_s(poll)
+            cycle_s = period_s(self.profile, poll)
             words = tuple(
                 Word(self.words[n], at_of[n], masks(self.profile.bitfields[n]))
                 for n, _ in mine
@@ -248,8 +169,8 @@ class BlockMaker:
                 table="",
                 sunspec_model=None,
                 requests=(),
-                period_s=period_s,
-                ttl_s=ttl_s(period_s, self.profile.link.ttl_polls),
+                period_s=cycle_s,
+                ttl_s=ttl_s(cycle_s, self.profile.link.ttl_polls),
                 scalars=tuple(
                     (self.codecs[n], at_of[n])
                     for n, spec in points.items()
@@ -298,7 +219,7 @@ class BlockMaker:
             return 0.0
         return sum(self.line.read_s(count) for _, count in requests)
 
-    def _key(self, draft: "_Draft") -> str:
+    def _key(self, draft: Draft) -> str:
         start = draft.requests[0][0]
         if draft.area[1] is not None:
             return f"{draft.poll}:{draft.area[1]}+{start}"
@@ -315,21 +236,6 @@ class BlockMaker:
         )
 
 
-@dataclass(slots=True)
-class _Draft:
-    """Requests that make one block, and the points found to lie in it."""
-
-    poll: str
-    area: Area
-    requests: list[Request]
-    names: list[str] = field(default_factory=list)
-    key: str = ""
-
-    def holds(self, group: Group) -> bool:
-        """Whether its requests bring every span of a group."""
-        return all(any(holds(request, span) for request in self.requests) for span in group.spans)
-
-
 def masks(spec: BitfieldSpec) -> tuple[tuple[int, Severity], ...]:
     """(mask, severity) of a bit field's word, the worst first."""
     return bitfield("", spec).masks(16 * registers(spec))
@@ -344,14 +250,3 @@ def bitfield(name: str, spec: BitfieldSpec) -> Bitfield:
         bits.append(Bit(number, text, Severity[(severity or spec.severity).upper()]))
     others = None if spec.others == "ignore" else (spec.others or spec.severity)
     return Bitfield(name, tuple(bits), None if others is None else Severity[others.upper()])
-
-
-def _rides(group: Group, drafts: list[_Draft]) -> bool:
-    """Whether one request that is made anyway brings the group; then it is counted there."""
-    for draft in drafts:
-        if draft.area == group.items[0].area and any(
-            holds(request, group.hull) for request in draft.requests
-        ):
-            draft.names.extend(item.name for item in group.items)
-            return True
-    return False

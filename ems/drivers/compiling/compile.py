@@ -192,7 +192,7 @@ def _texts(profile: Profile) -> dict[str, TextCodec]:
 def _located(profile: Profile, name: str, codec: PointCodec, maker: BlockMaker) -> Located:
     spec = profile.points[name]
     starts = element_starts(spec, maker.known_counts(name))
-    base = 0 if spec.sunspec_model is not None else profile.link.address_base
+    base = profile.link.base(spec.table, spec.sunspec_model)
     step = 0 if spec.count is None else (starts[1] if len(starts) > 1 else codec.registers)
     return Located(
         codec=codec,

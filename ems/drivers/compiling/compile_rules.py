@@ -39,6 +39,7 @@ def link_rules(profile: Profile) -> LinkRules:
         namespace_uri=link.namespace_uri,
         opcua_mode=link.opcua_mode,
         publish_ms=link.publish_ms,
+        source_age_max_s=link.source_age_max_s or 0.0,
     )
 
 
@@ -49,7 +50,7 @@ def identity(profile: Profile) -> tuple[IdentityCheck, ...]:
         given = [*check.one_of, *([] if check.equals is None else [check.equals])]
         if profile.points[check.point].type != "string":
             given = [number_of(profile, check.point, item) for item in given]
-        found.append(IdentityCheck(check.point, frozenset(given), check.matches))
+        found.append(IdentityCheck(check.point, frozenset(given), check.matches, check.at_least))
     return tuple(found)
 
 

@@ -5,11 +5,13 @@ register, so that reading and writing cannot drift apart; its commands are coded
 compared with the registers that must be sent.
 """
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from ems.drivers.coding.block import Block, Values
-from ems.drivers.coding.codec import NotWritable
+from ems.drivers.coding.codec import EXPONENT_MAX, NotWritable
 
 # The module, not its function: it is on its way in when the language asks for us.
 from ems.drivers.compiling import compile as compiler
@@ -61,7 +63,7 @@ def unproven(profile: Profile) -> list[str]:
 
 def _as_sent(profile: Profile, golden: Golden) -> Golden:
     """The vector with addresses as they are sent, whatever the map counts from."""
-    base = 0 if golden.sunspec_model is not None else profile.link.address_base
+    base = profile.link.base(golden.table, golden.sunspec_model)
     shifted = {address - base: content for address, content in golden.registers.items()}
     return golden.model_copy(update={"registers": shifted})
 
@@ -98,7 +100,9 @@ def _problems(device: CompiledDevice, golden: Golden) -> Iterator[str]:
         if not wanted:
             continue
         wrong = dict(_differences(values, wanted))
-        yield from (f"{name} decodes to {text}" for name, text in wrong.items())
+        for name, text in wrong.items():
+            why = "" if block.nodes else _why_bad(block, golden, values, name)
+            yield f"{name} decodes to {text}{why}"
         if not block.nodes:
             right = {name: value for name, value in wanted.items() if name not in wrong}
             yield from _encoding(block, values, golden, right)
@@ -152,6 +156,24 @@ def _differences(values: Values, wanted: Mapping[str, Found]) -> Iterator[tuple[
             yield name, f"{found}, expected {expected}"
 
 
+def _why_bad(block: Block, golden: Golden, values: Values, name: str) -> str:
+    """Why a number was not believed, in brackets; empty when it was, or is no single number."""
+    placed = next((pair for pair in block.scalars if pair[0].name == name), None)
+    if placed is None or values.scalars.get(name, (None,))[0] is not None:
+        return ""
+    codec, at = placed
+    exponent = values.exponents.get(codec.scale_factor, 0)
+    if abs(exponent) > EXPONENT_MAX:
+        return f" (its scale factor {codec.scale_factor} is bad)"
+    raw = codec.unpack(_image(block, golden), at)
+    value = replace(codec, low=-math.inf, high=math.inf).value(raw, exponent)[0]
+    if value is None:
+        return f" (raw {raw} is no value: a sentinel or an unknown code)"
+    if not codec.low <= value <= codec.high:
+        return f" ({value:g} is outside range {codec.low:g} to {codec.high:g})"
+    return " (its valid_if does not hold)"
+
+
 def _encoding(
     block: Block, values: Values, golden: Golden, wanted: Mapping[str, Found]
 ) -> Iterator[str]:
@@ -162,6 +184,7 @@ def _encoding(
     }
     # What decides whether a value counts must be there again when it is decoded.
     others = {name: value for name, (value, _) in values.scalars.items() if value is not None}
+    others |= values.words
     image = block.encode({**others, **shown}, values.exponents)
     for name, text in _differences(block.decode(image), shown):
         yield f"{name} is encoded and decoded again as {text}"

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ems.drivers.compiling.blockplan import Cost, Limits, NoPlan, Request, Span, plan
+from ems.drivers.language.base import Table
 from ems.drivers.language.points import CountFrom
 from ems.drivers.language.profile import Profile
 
-Area = tuple[str, int | None]
+Area = tuple[Table, int | None]
 """Register table and SunSpec model."""
 
 

@@ -1,6 +1,5 @@
 """Profiles as files: found, read, checked."""
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -29,15 +28,6 @@ def load(name: str) -> Profile:
     if not path.is_file():
         raise FileNotFoundError(f"no device profile {name!r}{yamlfile.nearest(name, shipped())}")
     return read(path, prove=own)
-
-
-def sha256(name: str) -> str:
-    """Hash of the file of a profile, named as for :func:`load`.
-
-    Raises:
-        OSError: there is no such file, or it cannot be read.
-    """
-    return hashlib.sha256(_found(name)[0].read_bytes()).hexdigest()
 
 
 def read(path: Path, prove: bool = True) -> Profile:

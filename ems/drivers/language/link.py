@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ems.drivers.language.base import Strict, Table
 
+AddressBase = Annotated[int, Field(ge=0)]
 Transport = Literal["tcp", "rtu", "rtu_tcp", "tls"]
 
 
@@ -42,7 +43,10 @@ class LinkSpec(Strict):
         0, ge=0, le=3, description="repeats of an unanswered read; a write is never repeated"
     )
     gap_ms: int = Field(
-        0, ge=0, le=1000, description="least pause between an answer and the next request, ms"
+        0,
+        ge=0,
+        le=1000,
+        description="least pause between an answer and the next request, ms; over TCP too",
     )
     turnaround_ms: int = Field(
         0, ge=0, le=1000, description="time the device takes to begin its answer, ms"
@@ -66,10 +70,10 @@ class LinkSpec(Strict):
     ttl_polls: float = Field(
         3.0, ge=1.5, description="polls after which a value is stale; never less than 3 s"
     )
-    address_base: int = Field(
+    address_base: AddressBase | dict[Table, AddressBase] = Field(
         0,
-        ge=0,
-        description="first address as the map counts: 0 for addresses as sent, 1, 30001 or 40001",
+        description="first address as the map counts: 0 for addresses as sent, 1, 30001 or 40001. "
+        "For each table its own where the manual does so: `{holding: 40001, input: 0}`",
     )
     max_read_registers: int = Field(
         125, ge=1, le=125, description="most registers the device gives in one answer"
@@ -108,6 +112,21 @@ class LinkSpec(Strict):
     publish_ms: int = Field(
         500, ge=50, le=60_000, description="OPC UA: publishing interval of a subscription, ms"
     )
+    source_age_max_s: float | None = Field(
+        None,
+        gt=0,
+        le=86_400,
+        description="OPC UA: for servers that keep renewing source time stamps: a value is bad "
+        "once its stamp has stood still, or lies behind the server's, for longer, s",
+    )
+
+    def base(self, table: Table, sunspec_model: int | None) -> int:
+        """What to take off an address of the map to get the one that is sent."""
+        if sunspec_model is not None:
+            return 0
+        if isinstance(self.address_base, int):
+            return self.address_base
+        return self.address_base.get(table, 0)
 
 
 class BlockSpec(Strict):

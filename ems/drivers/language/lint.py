@@ -19,7 +19,7 @@ _MODBUS_ONLY: Final = {
     "max_read_registers", "max_write_registers", "write_function", "max_hole", "holes",
     "atomic", "sunspec_models",
 }  # fmt: skip
-_OPCUA_ONLY: Final = {"namespace_uri", "opcua_mode", "publish_ms"}
+_OPCUA_ONLY: Final = {"namespace_uri", "opcua_mode", "publish_ms", "source_age_max_s"}
 ALWAYS_CLASSES: Final = ("once", "on_demand")
 """Poll classes that need no period."""
 

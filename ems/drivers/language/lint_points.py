@@ -78,10 +78,16 @@ def _where(profile: Profile, point: PointSpec) -> Iterator[tuple[str, str]]:
         yield "words", f"a {point.type} has {wanted} different words"
     if point.words and point.word_order == "little":
         yield "word_order", "words are listed most significant first already"
-    base = profile.link.address_base
+    base = profile.link.base(point.table, point.sunspec_model)
     lowest = min(point.words) if point.words else point.at
-    if lowest is not None and point.sunspec_model is None and lowest < base:
-        yield "at", f"lies below link.address_base, {base}"
+    if lowest is not None and lowest < base:
+        yield (
+            "at",
+            (
+                f"lies below link.address_base, {base}; where the manual counts the tables "
+                "differently, say so: address_base: {holding: 40001, input: 0}"
+            ),
+        )
 
 
 def _coding(profile: Profile, name: str, point: PointSpec) -> Iterator[tuple[str, str]]:

@@ -120,9 +120,14 @@ def identity(profile: Profile) -> Iterator[Problem]:
     for number, check in enumerate(profile.identity):
         place: Place = ("identity", number)
         yield from _readable(profile, (*place, "point"), check.point)
-        ways = [check.equals is not None, bool(check.one_of), bool(check.matches)]
+        ways = [
+            check.equals is not None,
+            bool(check.one_of),
+            bool(check.matches),
+            check.at_least is not None,
+        ]
         if sum(ways) != 1:
-            yield place, "needs exactly one of equals, one_of and matches"
+            yield place, "needs exactly one of equals, one_of, matches and at_least"
         try:
             re.compile(check.matches)
         except re.error as error:
@@ -131,12 +136,21 @@ def identity(profile: Profile) -> Iterator[Problem]:
         if point is None:
             continue
         given = [*check.one_of, *([check.equals] if check.equals is not None else [])]
+        if check.at_least is not None:
+            yield from _at_least((*place, "at_least"), point.type == "string", check.at_least)
         if point.type == "string" and any(not isinstance(item, str) for item in given):
             yield place, f"{check.point} is a string; put its content in quotes"
         if point.type != "string":
             yield from _words(profile, place, check.point, tuple(given))
             if check.matches:
                 yield (*place, "matches"), f"{check.point} is not a string"
+
+
+def _at_least(place: Place, is_text: bool, wanted: float | str) -> Iterator[Problem]:
+    if is_text is not isinstance(wanted, str):
+        yield place, "is a text with numbers in quotes" if is_text else "is a number"
+    elif isinstance(wanted, str) and not re.search(r"\d", wanted):
+        yield place, f"{wanted!r} has no number to compare"
 
 
 def golden(profile: Profile) -> Iterator[Problem]:

@@ -75,7 +75,13 @@ class PointSpec(Strict):
         None, gt=0, description="age at which it is stale, s; by its poll class when left out"
     )
     type: PointType = Field(description="what the registers (or the node) hold")
-    length: int = Field(0, ge=0, le=64, description="registers of a string")
+    length: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="registers of a string; it ends at its first zero byte, and blanks around it "
+        "are taken off",
+    )
     encoding: Literal["ascii", "utf-8", "latin-1"] = Field("ascii", description="of a string")
     word_order: Literal["big", "little"] = Field(
         "big", description="`little`: the low word comes first"
@@ -97,9 +103,14 @@ class PointSpec(Strict):
     positive: Direction | None = Field(
         None,
         description="what a positive content of a power or current means to the device; here "
-        "discharge, import and generation are positive, and the sign is turned where needed",
+        "discharge, import and generation are positive, and the sign is turned where needed. For "
+        "values that go both ways; a limit is a magnitude, see `sign`",
     )
-    sign: Literal[1, -1] = Field(1, description="-1 turns the sign of anything else")
+    sign: Literal[1, -1] = Field(
+        1,
+        description="-1 turns the sign of anything else, such as a discharge limit that the device "
+        "counts as a negative number",
+    )
     sentinels: tuple[_Sentinel, ...] = Field(
         (),
         description="raw contents, or [from, to] ranges of them, that mean 'no value'. SunSpec's "
@@ -158,9 +169,10 @@ class BitSpec(Strict):
 class BitfieldSpec(Strict):
     """A word of flags. Its worst flag raises `alarm_level`.
 
-    The order of alarm levels is declared here and nowhere guessed: `info` (0) is no alarm, `warn`
-    (1) notifies, `derate` (2) asks for less power, `trip` (3) says the device has acted. Mind
-    vendors whose level 1 is the worst.
+    The order of alarm levels is declared here and nowhere guessed: `info` (0) is no alarm and only
+    `ems probe` shows it, `warn` (1) notifies, `derate` (2) asks for less power, `trip` (3) says the
+    device has acted. What a manual calls a notice without a reaction is `info`, unless an operator
+    should hear of it. Mind vendors whose level 1 is the worst.
     """
 
     at: int | None = Field(None, ge=0, description="address, or offset inside the SunSpec model")

@@ -38,7 +38,8 @@ class Golden(Strict):
     """Raw contents and what they must mean: the profile's own proof.
 
     Each vector is decoded and compared, then encoded again and compared register by register. A
-    profile whose vectors do not hold is not loaded.
+    profile whose vectors do not hold is not loaded. A vector is about one register table; a reading
+    that spans both tables is two vectors.
     """
 
     name: str = Field(min_length=1, description="what the device was doing")

@@ -31,6 +31,14 @@ COMMANDS: Final = """| kind | command | values it brings |
 A command is rounded towards zero, so the device is never asked for more than was wanted; one
 outside `write_range` is refused with the reason, never clamped. Power and current are positive
 when the battery discharges, import is positive.
+
+Opening a contactor has precedence: neither `requires` nor a used-up `daily_budget` stands in its
+way. Before the EMS asks for it, it takes the power away and waits until the current is below a
+tenth of the rated capacity, 3 s at most; a device that wants less than that must guard itself.
+
+There is no command that resets a fault which the *device* keeps: what has tripped a BMS is looked
+at on the spot and reset there, with its own button or the vendor's tool. `ems reset` clears latches
+of the EMS only.
 """
 
 TRUST: Final = """Every value a profile provides needs a vector. Take them from the vendor's own
@@ -54,8 +62,16 @@ TAIL: Final = """## What the EMS makes of it
   later. A newer command for the same actuator replaces one that has not gone yet.
 - **Heartbeat**: its time is when the counter last changed. Nothing stands in for a counter: frames
   of a resting pack may rightly repeat for minutes.
+- **Arrays**: each element has a quality of its own. One cell without a value leaves the others
+  good, but the pack has lost a cell; what follows is row C31 of the
+  [interlocks](interlocks.md).
+- **OPC UA**: what a server takes in one request (`OperationLimits`) is asked at every connect;
+  reads, monitored items and writes are split accordingly.
 - **Loads**: the loads of a site that name one device take its channels in site order.
 - **Frequency** comes from the grid meter, else from the first other meter that has it.
+- **Not in this language**: coils and discrete inputs (functions 1, 2, 5 and 15), file records, and
+  conditions that compare numbers. Most devices show the same contents in registers; one that takes
+  its contactor command as a coil only needs a gateway or an I/O module that does.
 """
 
 MIGRATION: Final = """## Coming from version 1

@@ -42,7 +42,10 @@ class EffectSpec(Strict):
 
 
 class RequireSpec(Strict):
-    """A condition without which the command is refused with the reason."""
+    """A condition without which the command is refused with the reason.
+
+    Opening a contactor and going to the safe state are never refused for it.
+    """
 
     point: str = Field(description="a point, such as a state or a local/remote switch")
     one_of: tuple[float | str, ...] = Field(
@@ -65,13 +68,15 @@ class WriteSpec(Strict):
     repeat_s: float = Field(
         0.0,
         ge=0,
-        description="an unchanged value is not rewritten more often; 0 makes every write a lease",
+        description="an unchanged value is not rewritten more often; 0 makes every write a lease. "
+        "A contactor still seen closed is told to open again after 10 s at the latest",
     )
     daily_budget: int | None = Field(
         None,
         ge=1,
         description="writes allowed in any 24 h, for memory that wears out (EEPROM); when they are "
-        "used up a command is refused, except towards the safe state",
+        "used up a command is refused, except opening a contactor and going to the safe state. It "
+        "is kept over a restart. Endurance / (365 × years of service) is a good number",
     )
 
 
@@ -83,7 +88,9 @@ class TimeoutSpec(Strict):
 
     point: str = Field(description="point that holds the time, in s after scaling")
     value: float | Literal["device_timeout_s"] = Field(
-        "device_timeout_s", description="seconds, or the site file's `device_timeout_s`"
+        "device_timeout_s",
+        description="seconds, or `device_timeout_s` of the converter in the site file; 10 s for a "
+        "device that is none",
     )
     enforce: bool = Field(
         True, description="write it where it differs; else it is only compared and reported"
@@ -115,11 +122,18 @@ class Heartbeats(Strict):
 class IdentitySpec(Strict):
     """What a point must say for this to be the device the map was written for.
 
-    Checked at every connect. A device that fails is read-only and none of its values are believed:
-    another device's map says nothing about it.
+    Checked at every connect, and whenever the point is read again: a point in the class `once`
+    is next looked at after the connection broke, so a device that is exchanged behind a gateway
+    which keeps its connection is noticed only by one in a polled class. A device that fails is
+    read-only and none of its values are believed: another device's map says nothing about it.
     """
 
     point: str = Field(description="a readable point, usually a string or a type number")
     equals: float | str | None = Field(None, description="the one right content")
     one_of: tuple[float | str, ...] = Field((), description="right contents")
     matches: str = Field("", description="regular expression for the whole text")
+    at_least: float | str | None = Field(
+        None,
+        description="lowest right content, such as a firmware version. Of a text the numbers in it "
+        "are compared from left to right: `V2.10` comes after `V2.9`",
+    )

@@ -127,7 +127,10 @@ def tcp_frame(buffer: bytes | bytearray) -> tuple[int, int]:
     """
     transaction, protocol, length = _MBAP.unpack_from(buffer)
     if protocol or length not in _LENGTH:
-        raise BadAnswer("not a Modbus TCP frame")
+        raise BadAnswer(
+            f"not a Modbus TCP frame, it begins {bytes(buffer[:MBAP_SIZE]).hex(' ').upper()}; if "
+            "this lasts, something else answers there: check host, port and transport"
+        )
     return transaction, MBAP_SIZE + length
 
 

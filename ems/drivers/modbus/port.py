@@ -1,6 +1,6 @@
 """One unit behind a Modbus connection."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 from ems.drivers.coding.block import Block, Values
@@ -57,7 +57,10 @@ class ModbusPort:
         self._models = await sunspec.discover(self._read_holding)
         missing = [m for m in self._rules.sunspec_models if m not in self._models]
         if missing:
-            raise BadAnswer(f"SunSpec models {missing} are missing; there are {[*self._models]}")
+            raise BadAnswer(
+                "not the device its profile describes: SunSpec model "
+                f"{_listed(missing)} is missing; {_told(self._models)}"
+            )
 
     def has(self, point: Located) -> bool:
         return point.sunspec_model is None or point.sunspec_model in self._models
@@ -131,6 +134,18 @@ class ModbusPort:
             else:
                 requests.append((address, registers))
         return requests
+
+
+def _told(models: Mapping[int, sunspec.Model]) -> str:
+    """What a chain has, and where it ends."""
+    if not models:
+        return "the chain has no model at all"
+    end = max(model.start + model.length + _MODEL_HEAD for model in models.values())
+    return f"the chain has {_listed(models)} and ends at {end}"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def pace_of(rules: LinkRules) -> Pace:

@@ -23,7 +23,9 @@ from cryptography.exceptions import InvalidSignature
 
 from ems.clock import SystemClock
 from ems.drivers.link import BadAnswer, DeviceRefusal, LinkDown, NoAnswer, WriteForbidden
+from ems.drivers.opcua import limits
 from ems.drivers.opcua.handshake import explained, secure
+from ems.drivers.opcua.limits import Limits
 from ems.drivers.opcua.security import Security
 from ems.drivers.opcua.trust import Untrusted
 from ems.model import Link
@@ -72,6 +74,8 @@ class OpcUaConnection:
         self.refused_writes = self.sent_writes = 0
         self.loss = ""
         self.on_lost: Callable[[], None] = _nobody
+        self.limits = Limits()
+        """What the server takes in one request."""
         self.expires_utc: Mapping[str, datetime] = {}
         """When the ``own`` and the ``server`` certificate expire; empty without security."""
         self._observe = observe
@@ -129,6 +133,10 @@ class OpcUaConnection:
             raise
         self._client = client
         self._warn_of_expiry()
+        try:
+            self.limits = await limits.found(self)
+        except NoAnswer as error:
+            raise LinkDown(Link.SILENT, str(error)) from error
 
     async def close(self) -> None:
         """Close; harmless when not connected."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from asyncua import ua
@@ -11,6 +12,7 @@ from asyncua import ua
 from ems.drivers.device import Block, CompiledDevice, Located, ProfileMisfit, Values
 from ems.drivers.link import BadAnswer, DeviceRefusal, PointWrite, Tap
 from ems.drivers.opcua.connection import OpcUaConnection
+from ems.drivers.opcua.limits import parts
 from ems.drivers.opcua.nodes import NodeDecoder
 from ems.drivers.opcua.security import Security
 from ems.drivers.opcua.subscription import Subscription
@@ -55,12 +57,13 @@ class OpcUaPort:
         self.device = device
         self._connection = connection
         self._index = 0
-        self._requests: dict[str, Any] = {}
+        self._requests: dict[str, list[Any]] = {}
+        """Of each block; several where it is more than the server takes at a time."""
         self._start: dict[str, int] = {}
         self._subscription: Subscription | None = None
         self._decoded: dict[str, tuple[int, Values]] = {}
         self._decoders = {block.key: NodeDecoder(block) for block in device.all_blocks()}
-        self._freshness = _Freshness(_source_age_max_s(device))
+        self._freshness = _Freshness(device.link.source_age_max_s)
         self._missing: tuple[str, ...] = ()
         self.tap: Tap | None = None
 
@@ -76,13 +79,16 @@ class OpcUaPort:
         blocks = list(self.device.all_blocks())
         stamps = ua.TimestampsToReturn.Both if self._freshness.wanted else _NO_STAMPS
         self._requests = {
-            block.key: ua.ReadParameters(
-                TimestampsToReturn=stamps,
-                NodesToRead=[
-                    ua.ReadValueId(NodeId=self._node_id(node), AttributeId=ua.AttributeIds.Value)
-                    for node in block.nodes
-                ],
-            )
+            block.key: [
+                ua.ReadParameters(TimestampsToReturn=stamps, NodesToRead=list(part))
+                for part in parts(
+                    [
+                        ua.ReadValueId(NodeId=self._node_id(n), AttributeId=ua.AttributeIds.Value)
+                        for n in block.nodes
+                    ],
+                    self._connection.limits.reads,
+                )
+            ]
             for block in blocks
         }
         self._freshness.forget()
@@ -93,7 +99,7 @@ class OpcUaPort:
         else:
             values = []
             for block in self.device.blocks:
-                values += await self._connection.read(self._requests[block.key])
+                values += await self._ask(block)
         self._note_missing([node for block in self.device.blocks for node in block.nodes], values)
 
     def has(self, point: Located) -> bool:
@@ -107,7 +113,7 @@ class OpcUaPort:
         """
         start = self._start.get(block.key)
         if self._subscription is None or start is None:
-            values = await self._connection.read(self._requests[block.key])
+            values = await self._ask(block)
             return self._decode(block, values)
         self._connection.require()
         self._subscription.check()
@@ -121,19 +127,29 @@ class OpcUaPort:
         return found
 
     async def write(self, writes: list[PointWrite]) -> None:
-        """All writes in one request, carried out by the server in this order.
+        """All writes in as few requests as the server takes, carried out in this order.
 
         Raises:
-            DeviceRefusal: the server refused one; says which point and why.
+            DeviceRefusal: the server refused one; says which point and why. What would
+                have come in a later request is not sent then.
         """
-        codes = await self._connection.write([self._write_value(write) for write in writes])
-        refused = [
-            f"{write.point.codec.name} ({write.point.node}): {code.name}"
-            for write, code in zip(writes, codes, strict=True)
-            if not code.is_good()
-        ]
-        if refused:
-            raise DeviceRefusal(f"write refused: {', '.join(refused)}")
+        coded = [self._write_value(write) for write in writes]
+        for part in parts(list(zip(writes, coded, strict=True)), self._connection.limits.writes):
+            codes = await self._connection.write([value for _, value in part])
+            refused = [
+                f"{write.point.codec.name} ({write.point.node}): {code.name}"
+                for (write, _), code in zip(part, codes, strict=True)
+                if not code.is_good()
+            ]
+            if refused:
+                raise DeviceRefusal(f"write refused: {', '.join(refused)}")
+
+    async def _ask(self, block: Block) -> list[Any]:
+        """DataValue of each node of a block."""
+        values: list[Any] = []
+        for request in self._requests[block.key]:
+            values += await self._connection.read(request)
+        return values
 
     def _write_value(self, write: PointWrite) -> Any:
         point = write.point
@@ -167,6 +183,8 @@ class OpcUaPort:
         )
         time = asyncio.get_running_loop().time
         await self._connection.ask(lambda client: made.start(client, time))
+        for places in parts(range(len(nodes)), self._connection.limits.monitored):
+            await self._connection.ask(partial(made.watch, places=places))
         until_s = time() + FIRST_VALUES_S + made.silent_after_s
         while not made.complete and time() < until_s:
             await asyncio.sleep(_LOOK_S)
@@ -253,14 +271,3 @@ def connection_for(
             )
     url = f"opc.tcp://{spec.host}:{spec.port}/{spec.path.lstrip('/')}"
     return OpcUaConnection(url, timeout_s, security, observe)
-
-
-def _source_age_max_s(device: CompiledDevice) -> float:
-    text = device.spec.options.get("source_age_max_s", "0")
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0.0 <= found < 1e6:
-        raise ProfileMisfit(f"device {device.id}: source_age_max_s {text!r} is no time in s")
-    return found

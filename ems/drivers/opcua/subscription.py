@@ -45,6 +45,7 @@ class Subscription:
         self._heard_s = 0.0
         self._next = 0
         self._ended = ""
+        self._id = 0
         self._loop_time: Any = None
 
     @property
@@ -53,7 +54,7 @@ class Subscription:
         return None not in self.values
 
     async def start(self, client: Any, loop_time: Any) -> None:
-        """Create it on the server.
+        """Create it on the server, with nothing to watch yet.
 
         Raises:
             ua.UaError, OSError: the server does not do so.
@@ -80,15 +81,24 @@ class Subscription:
             )
         beats_s = SILENT_AFTER * max(self._publish_s, beat_s)
         self.silent_after_s = min(beats_s, self._silence_max_s)
+        self._id = granted.SubscriptionId
+
+    async def watch(self, client: Any, places: Sequence[int]) -> None:
+        """Have the server watch some of the nodes.
+
+        Args:
+            client: As for :meth:`start`, which came before.
+            places: Their places among the nodes; no more than the server takes at a time.
+        """
         items = ua.CreateMonitoredItemsParameters(
-            SubscriptionId=granted.SubscriptionId,
+            SubscriptionId=self._id,
             TimestampsToReturn=ua.TimestampsToReturn.Both
             if self._stamped
             else ua.TimestampsToReturn.Neither,
-            ItemsToCreate=[self._item(k) for k in range(len(self._nodes))],
+            ItemsToCreate=[self._item(k) for k in places],
         )
         results = await client.uaclient.session.create_monitored_items(items)
-        for k, result in enumerate(results):
+        for k, result in zip(places, results, strict=True):
             if not result.StatusCode.is_good():
                 self.values[k] = ua.DataValue(StatusCode=result.StatusCode)
 

@@ -16,16 +16,27 @@ from ems.drivers.coding.codec import NotWritable
 from ems.drivers.link import BadAnswer, DeviceRefusal, WriteForbidden
 from ems.drivers.rules import Step, WriteRules
 from ems.drivers.serving.member import POWER_WRITES, Expectation, Member, Order
+from ems.model import Contactor
 
 log = logging.getLogger(__name__)
 
 COMMAND_LIFE_S: Final = 0.9
 """A command not finished by then is dropped: a set-point is never delivered late."""
 TOO_LATE: Final = "dropped: too late"
+CONTACTOR: Final = "contactor"
+"""The write, the value it brings along, and the point that shows it."""
+OPEN_AGAIN_S: Final = 10.0
+"""A contactor seen closed after it was told to open is told again after this time at most."""
+_SHUT: Final = (Contactor.CLOSED, Contactor.PRECHARGE)
+_SWITCHES: Final = (CONTACTOR, "load")
 _LOOK_AGAIN_S: Final = 0.1
 """Pause between looks at a command that the device itself clears."""
 
 Poll = Callable[[Member, Block], Awaitable[bool]]
+
+
+def _is_opening(order: Order) -> bool:
+    return order.write == CONTACTOR and order.context.get(CONTACTOR) == Contactor.OPEN
 
 
 class Refused(Exception):
@@ -96,6 +107,7 @@ class Carrier:
             try:
                 problem = await self.set_point(member, step)
             except WriteForbidden as error:
+                member.withheld[step.point] = None
                 log.info("%s: %s stays as it is: %s", member.id, step.point, error)
                 continue
             if problem:
@@ -126,12 +138,25 @@ class Carrier:
     def _seen(self, member: Member, point: str) -> float | None:
         return member.seen(point, self._clock.monotonic_s())
 
-    @staticmethod
-    def _in_force(member: Member, rules: WriteRules, order: Order, now_s: float) -> bool:
+    def _in_force(self, member: Member, rules: WriteRules, order: Order, now_s: float) -> bool:
+        """Whether the device was told the same before and need not be told again."""
         before = member.written.get(order.key)
         if before is None or before[0] != order.context:
             return False
-        return rules.daily_budget is not None or now_s - before[1] < rules.repeat_s
+        repeat_s = rules.repeat_s
+        if _is_opening(order) and self._seen(member, CONTACTOR) in _SHUT:
+            repeat_s = min(repeat_s, OPEN_AGAIN_S)
+        if now_s - before[1] < repeat_s:
+            return True
+        # A switch is asked for only while it is not where it should be.
+        if rules.daily_budget is None or order.write in _SWITCHES:
+            return False
+        # Memory that wears out is not written while the device shows what it was told.
+        if rules.readback is None:
+            return True
+        seen = self._seen(member, rules.readback.point)
+        wanted = self._wanted(member, rules, order)
+        return seen is None or abs(seen - wanted) <= rules.readback.tolerance
 
     def _admit(self, member: Member, rules: WriteRules, order: Order, now_s: float) -> None:
         """Everything that must hold before the first byte is sent.
@@ -141,7 +166,8 @@ class Carrier:
         """
         if member.foreign:
             raise Refused(f"identity: {member.foreign}")
-        safe = self._towards_safe_state(member, rules, order)
+        # Nothing stands in the way of less power: neither a condition nor a worn memory.
+        safe = _is_opening(order) or self._towards_safe_state(member, rules, order)
         if member.no_dead_man and order.write in POWER_WRITES and not safe:
             raise Refused(f"device timeout: {member.no_dead_man}")
         for precondition in rules.requires:
@@ -230,15 +256,21 @@ class Carrier:
             await asyncio.sleep(rules.readback.delay_s)
         if block is None or not await self._poll(member, block):
             raise Refused(f"{point} cannot be read back")
-        step = next((s for s in rules.steps if s.point == point), None) or next(
-            s for s in rules.steps if isinstance(s.value, str)
-        )
-        wanted = member.told(step.point, member.value_of(step, order.context))
+        wanted = self._wanted(member, rules, order)
         seen = self._seen(member, point)
         if seen is None:
             raise Refused(f"{point} cannot be read back")
         if abs(seen - wanted) > rules.readback.tolerance:
             raise Refused(f"{point} reads back {seen:g} where {wanted:g} was written")
+
+    @staticmethod
+    def _wanted(member: Member, rules: WriteRules, order: Order) -> float:
+        """What the point that confirms a command must show."""
+        assert rules.readback is not None
+        step = next((s for s in rules.steps if s.point == rules.readback.point), None) or next(
+            s for s in rules.steps if isinstance(s.value, str)
+        )
+        return member.told(step.point, member.value_of(step, order.context))
 
     def _expect(self, member: Member, rules: WriteRules, order: Order) -> None:
         effect = rules.effect

@@ -1,5 +1,6 @@
 """One device on a connection, with what its owner remembers about it."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from ems.drivers.serving.budget import Budget
 from ems.drivers.serving.image import DeviceImage
 from ems.drivers.serving.schedule import Job
 from ems.model import Command, Quality
+
+log = logging.getLogger(__name__)
 
 Context = Mapping[str, float]
 """Values a command brings along, by the names that profiles use."""
@@ -83,6 +86,20 @@ class Member:
     """Blocks whose last answer was not believed."""
     written: dict[Key, tuple[Context, float]] = field(default_factory=dict)
     expected: dict[Key, Expectation] = field(default_factory=dict)
+    withheld: dict[str, None] = field(default_factory=dict)
+    """What was not written because we only observe, in the order of the first time."""
+
+    def complain(self, why: str) -> None:
+        """Log what is wrong, once until all is well again."""
+        if not self.complaint:
+            log.warning("%s: %s; trying again quietly", self.id, why)
+        self.complaint = self.complaint or why
+
+    def content(self) -> None:
+        """Nothing is wrong any more, if that is so."""
+        if self.complaint and not self.spoiled:
+            log.warning("%s: answers again", self.id)
+            self.complaint = ""
 
     def due_s(self) -> float:
         """When it next wants attention."""

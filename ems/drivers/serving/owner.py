@@ -18,10 +18,11 @@ from ems.drivers.link import (
     PointWrite,
     WriteForbidden,
 )
-from ems.drivers.rules import Step
+from ems.drivers.serving import arrival
+from ems.drivers.serving.arrival import Arrival
 from ems.drivers.serving.carry import COMMAND_LIFE_S, Carrier
 from ems.drivers.serving.member import Context, Member, Order
-from ems.drivers.serving.schedule import Job, stretch
+from ems.drivers.serving.schedule import stretch
 from ems.model import CommandResult, Link
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,6 @@ DEAD_SHARE_MAX: Final = 0.03
 """Share of the line's time that one silent device may cost the others."""
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
-SAFE_STATE_S: Final = 1.0
 IDENTIFY_S: Final = 30.0
 """How often a device that is not the one described is looked at anew."""
 _PLAN_S: Final = 5.0
@@ -70,6 +70,7 @@ class Owner:
         self.connection, self.members = connection, members
         self._clock, self._report, self._rng = clock, report, rng
         self._carrier = Carrier(clock, self._poll, spent)
+        self._arrival = Arrival(clock, self._poll, self._carrier)
         self._wake = asyncio.Event()
         self._stopping = False
         self._pause_s = BACKOFF_FIRST_S
@@ -125,7 +126,7 @@ class Owner:
                 await self.connection.close()
                 await self._sleep(self._pause_s * self._rng.uniform(0.75, 1.25))
                 self._pause_s = min(2 * self._pause_s, BACKOFF_MAX_S)
-        await self._make_safe()
+        await arrival.leave(self.members, self.connection)
         await self.connection.close()
 
     async def _serve(self) -> None:
@@ -194,7 +195,8 @@ class Owner:
         try:
             if not member.prepared or (member.foreign and now_s >= member.identify_at_s):
                 member.identify_at_s = now_s + IDENTIFY_S
-                await self._prepare(member)
+                await self._arrival.prepare(member)
+                self._plan_at_s = 0.0
             else:
                 job = min(member.jobs, key=lambda job: job.due_s)
                 began_s = self._clock.monotonic_s()
@@ -210,75 +212,6 @@ class Owner:
         member.failures = 0
         return True
 
-    async def _prepare(self, member: Member) -> None:
-        """Learn what the device is before anything is expected or asked of it."""
-        device = member.port.device
-        if device.identity:
-            member.image.distrusted = "not identified yet"
-        try:
-            await member.port.prepare()
-            blocks = [block for block in device.blocks if await self._poll(member, block)]
-        except (BadAnswer, DeviceRefusal) as error:
-            self._complain(member, str(error))
-            raise NoAnswer(str(error)) from error
-        member.prepared = False
-        self._identify(member)
-        if not member.foreign:
-            await self._carrier.hold(member, device.on_connect)
-            await self._check_dead_man(member)
-        now_s = self._clock.monotonic_s()
-        member.jobs = [
-            Job(block, now_s + block.period_s * (1.0 + member.phase))
-            for block in blocks
-            if math.isfinite(block.period_s)
-        ]
-        member.written.clear()
-        member.expected.clear()
-        member.prepared = bool(blocks)
-        beat = device.heartbeat_write
-        beats = (
-            beat is not None and not member.foreign and member.port.has(device.points[beat.point])
-        )
-        member.beat_due_s = now_s if beats else math.inf
-        self._plan_at_s = 0.0
-        self._content(member)
-
-    def _identify(self, member: Member) -> None:
-        """Hold the device against the signature of its profile."""
-        claimed = member.image.claimed
-        problems = [check.problem(claimed(check.point)) for check in member.port.device.identity]
-        found = "; ".join(filter(None, problems))
-        member.image.distrusted = found
-        if found and not member.foreign:
-            log.error("%s: not the device its profile describes: %s", member.id, found)
-        elif member.foreign and not found:
-            log.warning("%s: is the device its profile describes", member.id)
-            member.prepared = False  # what is checked at connecting is still to be done
-        member.foreign = found
-
-    async def _check_dead_man(self, member: Member) -> None:
-        """Hold the device's own timeout against what the site relies on."""
-        rule = member.port.device.timeout
-        member.no_dead_man = ""
-        if rule is None or not member.port.has(member.port.device.points[rule.point]):
-            return
-        expected_s = member.device_timeout_s if rule.expected_s is None else rule.expected_s
-        problem = ""
-        if rule.enforce:
-            try:
-                problem = await self._carrier.set_point(member, Step(rule.point, expected_s))
-            except WriteForbidden:
-                return  # whatever it is: nothing will be commanded
-        seen_s = member.seen(rule.point, self._clock.monotonic_s())
-        if seen_s is None:
-            problem = problem or f"{rule.point} cannot be read"
-        elif 0.0 < seen_s <= expected_s:
-            return
-        else:
-            problem = problem or f"{rule.point} is {seen_s:g} s, expected {expected_s:g} s"
-        member.no_dead_man = problem
-        log.warning("%s: no power commands: %s", member.id, problem)
-
     async def _poll(self, member: Member, block: Block) -> bool:
         """Read one block into the image; whether this very device has it."""
         try:
@@ -286,16 +219,16 @@ class Owner:
         except (BadAnswer, DeviceRefusal) as error:
             member.image.spoil(block, self._clock.monotonic_s())
             member.spoiled.add(block.key)
-            self._complain(member, f"block {block.key}: {error}")
+            member.complain(f"block {block.key}: {error}")
             return True
         if answer is None:
             return False
         member.image.store(block, answer, self._clock.monotonic_s())
         member.spoiled.discard(block.key)
         if member.prepared:
-            self._content(member)
+            member.content()
             if member.port.device.identity:
-                self._identify(member)
+                arrival.identify(member)
         return True
 
     async def _command(self, member: Member) -> None:
@@ -320,32 +253,12 @@ class Owner:
         try:
             await member.port.write([PointWrite(point, member.counter)])
         except WriteForbidden:
+            member.withheld[f"{rule.point} (our counter)"] = None
             member.beat_due_s = math.inf  # we only observe
         except (BadAnswer, DeviceRefusal) as error:
-            self._complain(member, f"heartbeat: {error}")
+            member.complain(f"heartbeat: {error}")
         except NoAnswer:
             member.failures += 1
-
-    async def _make_safe(self) -> None:
-        for member in self.members:
-            steps = member.port.device.safe_state
-            if not (steps and member.prepared and self.connection.connected):
-                continue
-            if member.foreign:
-                log.warning("%s: left as it is, it is another device", member.id)
-                continue
-            try:
-                async with asyncio.timeout(SAFE_STATE_S):
-                    await member.port.write(member.coded(steps, {}, 0))
-                log.info("%s: safe state set", member.id)
-            except WriteForbidden:
-                log.info("%s: left as it is, we only observed", member.id)
-            except (TimeoutError, LinkDown, NoAnswer, BadAnswer, DeviceRefusal) as error:
-                log.warning(
-                    "%s: safe state not confirmed (%s); the device's own timeout remains",
-                    member.id,
-                    error or "time limit",
-                )
 
     def _lose(self, member: Member, link: Link, why: str) -> None:
         member.image.lose(link)
@@ -356,17 +269,7 @@ class Owner:
         member.pending.clear()
         member.expected.clear()
         member.spoiled.clear()
-        self._complain(member, why)
-
-    def _complain(self, member: Member, why: str) -> None:
-        if not member.complaint:
-            log.warning("%s: %s; trying again quietly", member.id, why)
-        member.complaint = member.complaint or why
-
-    def _content(self, member: Member) -> None:
-        if member.complaint and not member.spoiled:
-            log.warning("%s: answers again", member.id)
-            member.complaint = ""
+        member.complain(why)
 
     def _result(self, order: Order, reason: str) -> None:
         self._report(CommandResult(order.command, not reason, reason, self._clock.monotonic_s()))

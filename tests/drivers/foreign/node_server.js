@@ -2,6 +2,7 @@
 //
 // node node_server.js CONFIG.json, with
 //   port, certificate, key, pki (folder of its trust list), user, password, and
+//   limits: operationLimits of the server, such as {"maxNodesPerRead": 5};
 //   period_ms: how often the moving values move; 0 holds them still.
 // Prints READY when it listens. A line on standard input that says
 //   {"set": "name", "value": 1.5, "status": "Good"} changes a variable.
@@ -40,6 +41,7 @@ async function main() {
     serverCertificateManager: manager,
     userCertificateManager: users,
     serverInfo: { applicationUri: config.uri },
+    serverCapabilities: config.limits ? { operationLimits: config.limits } : undefined,
     securityPolicies: [
       opcua.SecurityPolicy.None,
       opcua.SecurityPolicy.Basic256Sha256,
