@@ -139,7 +139,9 @@ def _look(
         high_w=0.0 if raw_w is None or net_w is None else max(raw_w, net_w),
         battery_w=state.battery_w,
         budget_w=min(state.window.budget_w(aim_w), site.grid.import_limit_w),
-        charge_budget_w=min(_charge_budget_w(state.window, aim_w), site.grid.import_limit_w),
+        charge_budget_w=min(
+            _charge_budget_w(state.window, target_w, aim_w), site.grid.import_limit_w
+        ),
         target_w=target_w,
         target_known=state.target_w is not None or state.incurred_peak_w > 0.0,
         spare_wh=backup.energy_low_wh - backup.required_wh,
@@ -148,8 +150,14 @@ def _look(
     )
 
 
-def _charge_budget_w(running: Window, aim_w: float) -> float:
-    """Import that charging may fill up to now, W; never above the target itself."""
+def _charge_budget_w(running: Window, target_w: float, aim_w: float) -> float:
+    """Import that charging may fill up to now, W; never above the target itself.
+
+    None while the window so far lies above the target: what is left of it must make good
+    for that first, and whatever load comes back would find no room.
+    """
+    if running.mean_w(target_w) > target_w:
+        return 0.0
     past_frac = (running.at_utc_s - running.start_utc_s) / running.length_s
     share = min(1.0, CHARGE_FRAC + (1.0 - CHARGE_FRAC) * 2.0 * past_frac)
     return min(running.budget_w(share * aim_w), aim_w)

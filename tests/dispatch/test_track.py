@@ -50,6 +50,22 @@ def test_the_window_mean_lands_just_below_the_target() -> None:
     assert world.state.incurred_peak_w == pytest.approx(mean, rel=2e-3)
 
 
+def test_no_charging_while_the_window_so_far_lies_above_the_target() -> None:
+    # 8 min at 7 kW under a target of 6 kW: the other 7 may hold 4.86 kW, which a load of
+    # 3 kW leaves free, but not for charging before the mean is below the target again.
+    world = World(start=VALLEY_UTC)
+    idle = worlds.plan(world.site, VALLEY_UTC, target_w=60_000.0)
+    for _ in range(480):
+        world.step(7_000.0, idle)
+    keen = worlds.plan(world.site, VALLEY_UTC, power_w=-2_000.0, target_w=6_000.0)
+    held = settled(world, 3_000.0, keen)
+    assert held.converter_power_w.sum() == 0.0
+    assert "new demand peak" in held.reason
+    while held.demand_window_w > 6_000.0:
+        held = world.step(3_000.0, keen)
+    assert settled(world, 3_000.0, keen).converter_power_w.sum() < 0.0
+
+
 def test_a_quiet_start_of_the_window_is_spent_before_the_battery() -> None:
     # 10 min at 3 kW under a target of 6 kW leave 12 kW for the last 5 min.
     world = World()

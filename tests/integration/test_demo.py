@@ -249,7 +249,7 @@ def test_ends_cleanly_with_everything_accounted_for(site):
 
 
 def test_next_start_needs_no_arming_and_a_killed_control_process_lets_power_fall(site):
-    """Each device falls back on silence: its time-out, then its own ramp down to standby."""
+    """Each device falls back on silence, by its time-out and a second later at the latest."""
     demo = site.demo
     for child in (demo.broker, demo.plant):
         child.start()
@@ -260,11 +260,10 @@ def test_next_start_needs_no_arming_and_a_killed_control_process_lets_power_fall
     kill(pid_of(demo.daemon.process))
     converters = demo.site.converters
     timeout_s = max(c.device_timeout_s for c in converters)
-    ramp_s = max(c.rated_discharge_w / c.ramp_w_per_s for c in converters)
     standby_w = sum(c.standby_w for c in converters)
     began_s = time.monotonic()
     while abs(site.truth()["battery_power_w"]) > standby_w + 1.0:
-        assert time.monotonic() - began_s <= timeout_s + ramp_s + 1.0, "power outlived its lease"
+        assert time.monotonic() - began_s <= timeout_s + 1.0, "power outlived its lease"
         time.sleep(0.1)
     print(f"\n0 W {time.monotonic() - began_s:.1f} s after the kill; timeout {timeout_s:.0f} s")
     while not gone(status["planner"]["pid"]):
