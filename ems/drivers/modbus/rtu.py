@@ -9,11 +9,12 @@ stands one with another length as long as an answer to the first may still come,
 a line that is one answer behind is noticed at once. And nothing is sent before the line
 has been silent for 3.5 characters.
 
-What no client can see: a second copy of an answer, whole and later than two such
-silences, just after a question with an answer of equal length went to the same unit.
+What no client can see: a second copy of an answer, whole and later than that exchange and
+the silence after it, just after a question with an answer of equal length went to the same unit.
 """
 
 import asyncio
+import contextlib
 import math
 from typing import Final
 
@@ -26,6 +27,9 @@ GAP_MIN_S: Final = 0.00175
 """Shortest silence between frames; above 19,200 baud the standard fixes it."""
 _GAP_CHARACTERS: Final = 3.5
 _CRC_SIZE: Final = 2
+_SETTLE_S: Final = 0.010
+"""Silence after a step, so that a second copy that serial servers or a busy machine hold up
+comes while nobody waits for an answer, s."""
 _HEARD_MAX: Final = 1024
 """More than this in answer to one question is noise without an end."""
 _RESTLESS_S: Final = 2.0
@@ -98,10 +102,10 @@ class RtuConnection(Transactions):
             return  # nothing is known that could be read
         taken = {size for f, size in given_up or () if f == function} | {question.size}
         count = next(n for n in range(1, 126) if 3 + 2 * n not in taken)
-        try:
+        # A refusal does as well: it heard us, and that was the answer.
+        with contextlib.suppress(DeviceRefusal):
             await self._converse(read_question(unit, function, address, count), pace)
-        except DeviceRefusal:
-            return  # it heard us, and that was the answer
+        self._next_at_s = max(self._next_at_s, self._loop.time() + _SETTLE_S)
 
     async def _converse(self, question: Question, pace: Pace) -> bytes:
         """One question and its answer, at the pace of the line."""
