@@ -1,6 +1,6 @@
 """What the weakest cells can still do: SoC, resistance, deliverable backup energy."""
 
-from ems.health.backup import deliverable
+from ems.health.backup.deliverable import deliverable
 from ems.health.estimator import update
 from ems.health.state import HealthState, initial, load, save
 

@@ -2,14 +2,14 @@
 
 import math
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from ems.health import bmssoc, cellfilter, resistance
 from ems.health.inputs import PackInputs, coldest_c, read_packs, usable_cells
+from ems.health.learning import groups, resistance
 from ems.health.prepare import FORWARD_STEP, TAU_S, Prepared, prepare
+from ems.health.soc import bmssoc, cellfilter, doubt
 from ems.health.state import CellState, HealthState, PackState, SlowState
 from ems.model import FloatArray, SiteEstimate, SiteSnapshot
 from ems.site import Site
@@ -20,7 +20,7 @@ LONGEST_CYCLE_S: Final = 10.0
 UNKNOWN_GAP_S: Final = 3_600.0
 """Gap assumed over a restart when the wall clock cannot tell."""
 SLOW_S: Final = 900.0
-CORRECT_PERIOD_S: Final = 5.0
+CORRECT_PERIOD_S: Final = 10.0
 """Voltages correct the count this often: often enough for a time constant of a minute,
 and most cycles stay cheap."""
 MOST_SIGMA: Final = 0.5
@@ -28,8 +28,6 @@ KNOWN_SIGMA: Final = 0.15
 """SoC with a larger sigma is as good as unknown."""
 CURRENT_FRESH_S: Final = 60.0
 """Without a usable current for longer, SoC counts as unknown whatever sigma says."""
-SOH_SIGMA_PER_DAY: Final = 0.005 / 30.44
-"""Half a point a month since the capacity test (safety reference, section b)."""
 
 
 FRESH: Final = (
@@ -64,32 +62,61 @@ def update(
     """
     prepared = prepare(site)
     dt_s, gap_s = _elapsed(state, snapshot)
-    inputs = read_packs(snapshot)
-    usable = usable_cells(snapshot)
+    reported, answering = read_packs(snapshot), usable_cells(snapshot)
     correct = snapshot.now_s - state.slow.at_s >= CORRECT_PERIOD_S
-    group_ohm = _group_ohm(snapshot, prepared) if correct else state.slow.group_ohm
+    group_ohm, doubts = state.slow.group_ohm, state.doubt
+    if correct:
+        group_ohm, slow_state = _group_ohm(snapshot, prepared), state.groups
+        doubts = doubt.look(
+            doubts,
+            snapshot,
+            reported,
+            answering,
+            group_ohm,
+            slow_state.resistance.slope_v,
+            slow_state.drawn_ah,
+            site,
+            prepared,
+        )
+    inputs, usable = doubt.believed(doubts, reported), answering & ~doubts.frozen
 
     moved = inputs.current_a * (dt_s / S_PER_H) / prepared.capacity_ah
-    grow = np.where(inputs.current_known, cellfilter.DRIFT_PER_H, cellfilter.UNSEEN_PER_H)
-    grow = grow * (dt_s / S_PER_H) + cellfilter.UNSEEN_PER_H * (gap_s / S_PER_H)
+    unseen_s = gap_s + dt_s * ~inputs.current_known
+    grow = np.asarray(unseen_s * (cellfilter.UNSEEN_PER_H / S_PER_H), np.float64)
     cells = cellfilter.count(state.cells, moved, grow, usable, dt_s, prepared)
     packs = _follow(state, inputs, moved, dt_s, gap_s, snapshot.now_s)
     cells, packs = bmssoc.fuse(cells, packs, inputs, usable, prepared)
-    cells, step = resistance.learn(cells, state.step, snapshot, inputs, usable, group_ohm, prepared)
+    day = max(state.day, snapshot.now_utc.toordinal()) if snapshot.clock_ok else state.day
+    learning = groups.learn(
+        state.groups, cells.soc_frac, snapshot, inputs, usable, dt_s, gap_s, day, site, prepared
+    )
+    if learning.learned is not state.groups.learned:
+        cells = groups.applied(cells, learning, prepared)
+        cells = cellfilter.adopted(cells, learning.learned, prepared)
     slow = state.slow
     if correct:
-        cells = cellfilter.correct(
-            cells, snapshot, usable, inputs, packs.relax_a, packs.slow_a, group_ohm, prepared
+        since_s = min(snapshot.now_s - state.slow.at_s, S_PER_H) if state.now_s is not None else 0.0
+        cells, packs = cellfilter.correct(
+            cells,
+            packs,
+            snapshot,
+            usable,
+            inputs,
+            learning.resistance,
+            group_ohm,
+            since_s,
+            prepared,
         )
         slow = _slow(cells, group_ohm, snapshot.now_s, prepared)
     after = HealthState(
         layout=state.layout,
         now_s=snapshot.now_s,
         now_utc=snapshot.now_utc if snapshot.clock_ok else state.now_utc,
-        day=max(state.day, snapshot.now_utc.toordinal()) if snapshot.clock_ok else state.day,
+        day=day,
         cells=cells,
         packs=packs,
-        step=step,
+        groups=learning,
+        doubt=doubts,
         slow=slow,
     )
     return after, _estimate(after, inputs, snapshot.now_s, prepared)
@@ -134,6 +161,11 @@ def _follow(
     return PackState(
         relax_a=relax_a,
         slow_a=slow_a,
+        travel_frac=before.travel_frac + np.abs(moved),
+        drawn_frac=before.drawn_frac + moved,
+        curve_fresh=before.curve_fresh,
+        curve_v2=before.curve_v2,
+        curve_weight=before.curve_weight,
         current_seen_s=np.where(known, now_s, before.current_seen_s),
         bms_bias_frac=before.bms_bias_frac,
         bms_sigma_frac=before.bms_sigma_frac,
@@ -152,7 +184,8 @@ def _group_ohm(snapshot: SiteSnapshot, prepared: Prepared) -> FloatArray:
 
 def _slow(cells: CellState, group_ohm: FloatArray, now_s: float, prepared: Prepared) -> SlowState:
     """Sigma, resistances and the extreme cells after a correction."""
-    layout, factor, soc = prepared.layout, cells.resistance_factor, cells.soc_frac
+    layout, factor = prepared.layout, cells.resistance_factor
+    first_empty, first_full = cellfilter.ends(cells, prepared)
     mean = np.add.reduceat(factor, layout.cell_start) / prepared.cells_of_pack
     worst: FloatArray = np.maximum.reduceat(factor, layout.cell_start)
     slow = SlowState(
@@ -161,8 +194,8 @@ def _slow(cells: CellState, group_ohm: FloatArray, now_s: float, prepared: Prepa
         group_ohm=group_ohm,
         pack_ohm=prepared.series * group_ohm * mean,
         worst_ohm=group_ohm * np.maximum(worst, 1.0),
-        weakest_cell=np.array([soc[part].argmin() for part in layout.cell_slices]),
-        fullest_cell=np.array([soc[part].argmax() for part in layout.cell_slices]),
+        weakest_cell=first_empty,
+        fullest_cell=first_full,
     )
     for name in SLOW:
         getattr(slow, name).setflags(write=False)
@@ -173,7 +206,7 @@ def _estimate(
     state: HealthState, inputs: PackInputs, now_s: float, prepared: Prepared
 ) -> SiteEstimate:
     """The state as the rest of the program sees it."""
-    cells, slow = state.cells, state.slow
+    cells, slow, handed = state.cells, state.slow, state.groups.handed
     lowest = np.minimum.reduceat(cells.soc_frac, prepared.layout.cell_start)
     highest = np.maximum.reduceat(cells.soc_frac, prepared.layout.cell_start)
     fresh = now_s - state.packs.current_seen_s <= CURRENT_FRESH_S
@@ -189,13 +222,13 @@ def _estimate(
     estimate = SiteEstimate(
         soc_frac=inside[0],
         soc_sigma_frac=slow.sigma_frac,
-        soc_known=fresh & (slow.sigma_frac <= KNOWN_SIGMA),
+        soc_known=fresh & (slow.sigma_frac <= KNOWN_SIGMA) & ~state.doubt.unknown,
         weakest_cell=slow.weakest_cell,
         fullest_cell=slow.fullest_cell,
-        capacity_ah=prepared.capacity_ah,
-        soh_frac=prepared.soh_frac,
-        soh_sigma_frac=_aged_sigma(prepared, state.day),
-        resistance_ratio=prepared.ratio_out,
+        capacity_ah=handed.capacity_ah,
+        soh_frac=handed.soh_frac,
+        soh_sigma_frac=handed.soh_sigma_frac,
+        resistance_ratio=handed.resistance_ratio,
         resistance_ohm=slow.pack_ohm,
         ocv_v=ocv_v,
         ocv_cell_min_v=ends_v[0],
@@ -208,12 +241,3 @@ def _estimate(
     for name in FRESH:  # ems.model promises read-only arrays
         getattr(estimate, name).setflags(write=False)
     return estimate
-
-
-@lru_cache(maxsize=8)
-def _aged_sigma(prepared: Prepared, day: int) -> FloatArray:
-    """Sigma of SoH by the age of the intake test; the same all day."""
-    age_days = np.maximum(day - prepared.intake_day, 0.0)
-    sigma = prepared.soh_sigma_frac + SOH_SIGMA_PER_DAY * age_days
-    sigma.setflags(write=False)
-    return sigma

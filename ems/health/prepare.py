@@ -34,8 +34,6 @@ TAU_S: Final = 50.0
 """Split of the 10 s resistance into an immediate part and one RC pair. Fit of 30 A pulses
 of a Nissan Leaf cell (R0 1.53, 0.24 at 3 s, 1.53 mohm at 50 s; 2.03 mohm after 10 s),
 the 3 s pair folded into the other two so that 10 s gives 1.0."""
-STEP_SHARE: Final = 0.79
-"""Share of the 10 s resistance that shows one sample (1 s) after a load step; same fit."""
 DC_SHARE: Final = R0_SHARE + R1_SHARE
 
 UNKNOWN_RATIO: Final = 1.5
@@ -44,8 +42,9 @@ ARRHENIUS_K: Final = 2400.0
 """Activation energy over the gas constant, K (about 20 kJ/mol): R doubles from 25 to
 0 degC. Engineering judgement for the 10 s resistance."""
 ROOM_K: Final = 298.15
-CAPACITY_SPREAD: Final = 0.05
-"""Relative spread (1 sigma) of group capacities around the one value of the pack."""
+CAPACITY_SPREAD: Final = 0.08
+"""Relative distance (1 sigma) of group capacities from the one value of the pack, which
+is that of the weakest."""
 CURRENT_GAIN_SIGMA: Final = 0.01
 
 INVERSE_STEP_V: Final = 0.0002
@@ -107,9 +106,6 @@ class Prepared:
     forward_base_pack: FloatArray
     energy_v: FloatArray
     """Integral of OCV over SoC from ``ocv.SOC_LOW_FRAC``, V, on the grid of ``forward_v``."""
-    carry_var: FloatArray
-    """Square of the relative error (1 sigma) of SoC moved by counting, per reported cell:
-    capacity, its spread among groups, gain of the current sensor."""
 
 
 _KEPT: Final[deque[tuple[Site, Prepared]]] = deque(maxlen=8)
@@ -135,7 +131,6 @@ def _prepare(site: Site) -> Prepared:
     soh_sigma = np.array([p.soh_sigma_frac for p in packs])
     ratio = np.array([p.resistance_ratio or UNKNOWN_RATIO for p in packs])
     rated_ah = np.array([p.rated_ah for p in packs])
-    carry_var = (soh_sigma / soh) ** 2 + CAPACITY_SPREAD**2 + CURRENT_GAIN_SIGMA**2
     series = np.array([float(p.series_cells) for p in packs])
     reported = np.array([float(p.reported_cells) for p in packs])
     nominal_v = series * np.array([float(ocv.ocv_v(p.chemistry, 0.5)) for p in packs])
@@ -174,12 +169,20 @@ def _prepare(site: Site) -> Prepared:
         forward_base=forward_base[layout.pack_of_cell],
         forward_base_pack=forward_base,
         energy_v=_energy_rows(forward).ravel(),
-        carry_var=carry_var[layout.pack_of_cell],
     )
     for name in Prepared.__slots__:
         if isinstance(values := getattr(prepared, name), np.ndarray):
             values.setflags(write=False)
     return prepared
+
+
+def pace_var(site: Site) -> FloatArray:
+    """Squared relative error (1 sigma) of SoC moved by counting, per pack.
+
+    Before anything is learned: capacity, its spread among groups, gain of the sensor.
+    """
+    relative = np.array([p.soh_sigma_frac / p.soh_frac for p in site.packs])
+    return np.asarray(relative**2 + CAPACITY_SPREAD**2 + CURRENT_GAIN_SIGMA**2)
 
 
 def _base(chem: IndexArray, rows: FloatArray, low: float, step: float) -> FloatArray:

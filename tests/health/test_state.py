@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ems import health
+from ems.health.state import _CELL_FIELDS
 from ems.site import Chemistry
 from tests.builders import NOON_UTC, make_site, make_snapshot
 from tests.health.drive import cells_lost, reshape_packs, rest, run, without_bms_soc
@@ -36,11 +37,34 @@ def stored(state):
 
 def test_what_was_learned_comes_back_exactly(site, worked):
     back = health.load(stored(worked), site)
-    for name in ("soc_frac", "sigma_frac", "carry_frac", "resistance_factor", "resistance_steps"):
+    for name in _CELL_FIELDS:
         assert getattr(back.cells, name).tolist() == getattr(worked.cells, name).tolist()
     assert back.packs.bms_bias_frac.tolist() == worked.packs.bms_bias_frac.tolist()
     assert back.packs.bms_sigma_frac.tolist() == worked.packs.bms_sigma_frac.tolist()
     assert (back.day, back.now_utc) == (worked.day, worked.now_utc)
+
+
+def test_a_file_of_an_older_version_brings_what_it_holds(site, worked):
+    """It knew SoC, its sigma and the BMS; what came since starts as on the first day."""
+    data = stored(worked)
+    for pack in data["packs"].values():
+        del pack["groups"], pack["pack"]["curve_v2"], pack["pack"]["curve_weight"]
+        kept = ("soc_frac", "sigma_frac", "resistance_factor", "resistance_steps")
+        pack["cells"] = {name: pack["cells"][name] for name in kept}
+        pack["cells"]["carry_frac"] = [0.1] * 16
+    back, fresh = health.load(data, site), health.initial(site)
+    assert back.cells.soc_frac.tolist() == worked.cells.soc_frac.tolist()
+    assert back.cells.sigma_frac.tolist() == worked.cells.sigma_frac.tolist()
+    assert back.cells.pace_var.tolist() == fresh.cells.pace_var.tolist()
+    assert back.packs.curve_weight.tolist() == fresh.packs.curve_weight.tolist()
+
+
+def test_a_new_capacity_test_changes_the_unit_of_the_pace_not_the_charge(site, worked):
+    """78 Ah and a pace of 1.04 are 75 Ah; by a new record of 72 Ah that is a pace of 0.96."""
+    pace = replace(worked.cells, pace_frac=np.full(site.layout.n_cells, 0.04))
+    back = health.load(stored(replace(worked, cells=pace)), reshape_packs(site, soh_frac=0.72))
+    assert 1.0 + back.cells.pace_frac == pytest.approx(0.96)
+    assert back.cells.pace_var == pytest.approx(worked.cells.pace_var * (0.72 / 0.78) ** 2)
 
 
 def test_a_state_that_saw_nothing_can_be_saved(site):

@@ -10,9 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from ems.health import cellfilter, ocv
+from ems.health import ocv
 from ems.health.inputs import PackInputs
 from ems.health.prepare import Prepared
+from ems.health.soc import cellfilter
 from ems.health.state import NEVER_S, CellState, PackState
 from ems.model import BoolArray, FloatArray
 from ems.units import S_PER_H
@@ -116,7 +117,7 @@ def _teach(
     """Cells pulled by the BMS, each as far as it knows less than the BMS."""
     pack = prepared.layout.pack_of_cell
     theirs = bms_sigma[pack]
-    total = cellfilter.sigma(cells, prepared)
+    total = cellfilter.sigma(cells)
     share = gain[pack] * np.maximum(1.0 - (theirs / np.maximum(total, 1e-6)) ** 2, 0.0)
     sure = share * (usable | (cells.sigma_frac > WORST_SIGMA))
     pulled = np.maximum(cells.soc_frac + share * innovation[pack], ocv.SOC_LOW_FRAC)
@@ -124,5 +125,8 @@ def _teach(
         cells,
         soc_frac=np.minimum(pulled, ocv.SOC_HIGH_FRAC),
         sigma_frac=cells.sigma_frac + sure * (theirs - cells.sigma_frac),
-        carry_frac=cells.carry_frac * (1.0 - sure),
+        pace_cov=cells.pace_cov * (1.0 - sure),
+        curve_frac=cells.curve_frac * (1.0 - sure),
+        drop_frac=cells.drop_frac * (1.0 - sure),
+        offset_frac=cells.offset_frac * (1.0 - sure),
     )

@@ -1,0 +1,1 @@
+"""How long the weakest cells carry the critical load."""
