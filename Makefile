@@ -4,12 +4,13 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 DURATION ?=
 
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench models docs clean
 help:
 	@echo "make demo [DURATION=60]  run the whole product against a simulated site"
 	@echo "make test                install what the tests need and run them all"
 	@echo "make lint                ruff and mypy --strict"
 	@echo "make bench               benchmarks, with tables and JSON under build/"
+	@echo "make models              train the shipped coefficients of goods-in anew from the shared data"
 	@echo "make docs                write the generated reference pages anew"
 	@echo "make clean               remove the environment and everything built"
 
@@ -54,7 +55,11 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	@mkdir -p build
-	for name in cycle memory drivers; do $(BIN)/python -m benchmarks.$$name --json build/$$name.json; done
+	for name in cycle memory drivers health; do $(BIN)/python -m benchmarks.$$name --json build/$$name.json; done
+
+models: $(VENV)/.installed
+	@[ -n "$$SECONDLIFE_EMS_DATA" ] || { echo "SECONDLIFE_EMS_DATA is not set"; exit 1; }
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m ems.health.goodsin.train --date $$(date -u +%F)
 
 docs: $(VENV)/.installed
 	$(BIN)/ems table > docs/reference/interlocks.md

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ems import yamlfile
-from ems.commands import log, onsite, operator
+from ems.commands import health, log, onsite, operator
 from ems.commands.options import (
     BAD,
     DEFAULT_SOCKET,
@@ -192,3 +192,4 @@ def table() -> None:
 app.add_typer(onsite.app)
 app.add_typer(operator.app)
 app.add_typer(log.app, name="log")
+app.add_typer(health.app, name="health")
