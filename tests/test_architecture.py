@@ -18,7 +18,7 @@ SIBLINGS = {
     "config", "dispatch", "drivers", "health", "journal", "safety", "telemetry", "traceability",
 }  # fmt: skip
 SAFETY_MAY_IMPORT = {"ems.model", "ems.site", "ems.units", "ems.safety", "numpy"}
-HEAVY = {"pandas", "scipy", "cvxpy"}
+HEAVY = {"pandas", "scipy", "cvxpy", "sklearn", "matplotlib"}
 PLANNER_SIDE = {
     f"ems.dispatch.{name}"
     for name in (
@@ -27,6 +27,8 @@ PLANNER_SIDE = {
     )
 }
 """Run in the planner process or in a replay, never in the control process."""
+LABORATORY = ("ems.health.goodsin", "ems.health.grading", "ems.health.record")
+"""Run on a bench, from ``ems health``; nothing else of the program loads them."""
 ENTRY_POINTS = {"ems.dispatch.planner_process"}
 """Started as processes of their own: like the command line they join parts."""
 CONTROL_SIDE = ("ems.cycle", "ems.daemon", "ems.service", "ems.config", "ems.cli")
@@ -163,7 +165,16 @@ def test_safety_knows_only_the_model_the_site_units_and_numpy():
 
 def test_heavy_libraries_only_on_the_planners_side():
     def wrong(importer: str, imported: str) -> bool:
-        return imported.split(".")[0] in HEAVY and importer not in PLANNER_SIDE
+        allowed = importer in PLANNER_SIDE or importer.startswith(LABORATORY)
+        return imported.split(".")[0] in HEAVY and not allowed
+
+    assert violations(wrong, "ems") == []
+
+
+def test_only_the_bench_loads_the_laboratory():
+    def wrong(importer: str, imported: str) -> bool:
+        bench = (*LABORATORY, "ems.commands.health")
+        return imported.startswith(LABORATORY) and not importer.startswith(bench)
 
     assert violations(wrong, "ems") == []
 

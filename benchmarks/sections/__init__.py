@@ -1,4 +1,4 @@
-"""Sections of ``benchmarks/drivers.py``: one module each, with ``run() -> list[Figure]``.
+"""Sections of the benchmarks: one module each, with ``TITLE`` and ``run() -> list[Figure]``.
 
 Ratios are taken within one run, interleaved, best of several, so that a noisy
 machine slows both sides alike.

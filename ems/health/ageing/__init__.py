@@ -1,0 +1,1 @@
+"""How packs age: calendar and cycle wear, remaining life, the cost of a kWh."""

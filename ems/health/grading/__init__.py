@@ -1,0 +1,1 @@
+"""Grades, uses, residual value and groups of measured packs, from rules as data."""
