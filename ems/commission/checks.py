@@ -25,6 +25,8 @@ BEFORE_S: Final = 2.0
 SETTLE_S: Final = 3.0
 """Latency, ramp and one poll of every device, s."""
 DURING_S: Final = 3.0
+KNOWN_S: Final = 30.0
+"""Longest wait for a state of charge to go by, s."""
 START_S: Final = 20.0
 """Longest time a converter takes from a connected pack to running, s."""
 BEYOND_S: Final = 5.0
@@ -102,6 +104,12 @@ class Checks:
             return _declined(name)
         try:
             await self._start(converter, connect)
+            # Of cells just seen for the first time nothing is known yet, and nothing allowed.
+            await rig.until(
+                lambda _: 0.5 * self._allowed_w(converter) >= LEAST_W,
+                KNOWN_S,
+                lambda: rig.danger(converter),
+            )
             power_w = min(power_w, 0.5 * self._allowed_w(converter))
             if power_w < LEAST_W:
                 return Check(name, Verdict.SKIPPED, f"the packs allow only {2.0 * power_w:.0f} W")
