@@ -159,9 +159,12 @@ def test_one_charge_of_a_new_cell_is_enough_for_charge_features(tmp_path):
 
 def test_an_aged_cell_whose_past_is_not_given_is_refused(tmp_path):
     known = charge_features(cells=8)
-    out = answered(tmp_path, "charge-features", known.iloc[[119]], known)
-    assert out["capacity_ah"].iloc[0] == ""
-    assert "outside" in out["note"].iloc[0]
+    aged = known.iloc[[119]].assign(cycle=400)
+    out = answered(tmp_path, "charge-features", aged, known)
+    assert out["capacity_ah"].tolist() == [""]
+    assert out["note"].tolist() == [
+        "the cell's table starts at cycle 400, too late to know its past"
+    ]
 
 
 def test_a_cells_future_does_not_change_what_was_said_of_it(tmp_path):

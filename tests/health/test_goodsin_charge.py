@@ -77,6 +77,25 @@ def test_one_odd_first_charge_is_not_what_a_cell_was_at_first():
     assert TASK.features(table).matrix[20, column] == pytest.approx(usual, rel=0.02)
 
 
+def test_a_sparse_table_is_not_smoothed_into_the_past():
+    table = charge_features(cells=1)
+    sparse = table.assign(cycle=21 * table["cycle"] - 20)
+    dense = table.assign(cycle=20 * table["cycle"] - 19)
+    column = TASK.features(table).names.index("cc_q_ah")
+    measured = table["cc_q_ah"].to_numpy()
+    assert TASK.features(sparse).matrix[:, column] == pytest.approx(measured, rel=1e-12)
+    assert TASK.features(dense).matrix[1:, column] != pytest.approx(measured[1:], rel=1e-4)
+
+
+@pytest.mark.parametrize(("start", "refused"), [(50, 0), (51, 40)])
+def test_a_cell_first_seen_late_in_its_life_is_refused(start, refused):
+    table = charge_features(cells=1).assign(cycle=lambda t: t["cycle"] + start - 1)
+    features = TASK.features(table)
+    assert len(features.refused) == refused
+    assert len(features.rows) == 40 - refused
+    assert all("starts at cycle 51, too late" in note for note in features.refused.values())
+
+
 def test_rows_with_a_gap_are_left_out_and_the_rest_answered():
     table = charge_features(cells=1)
     table.loc[10, "cc_time_s"] = np.nan

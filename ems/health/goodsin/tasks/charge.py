@@ -27,6 +27,10 @@ SMOOTH: Final = 5
 """Rows a figure is smoothed over, twice; all of them before or at the row itself."""
 FIRST: Final = 9
 """Rows that say how a cell was when first seen."""
+WITHIN: Final = 20.0
+"""Cycles that the rows of either may span; a sparse table is smoothed less."""
+LATEST_START: Final = 50.0
+"""Cycle by which a cell's table must start: the course since new is what is learned from."""
 AGES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Shares of the cycles so far at which the past is looked up."""
 QUICK: Final = ("cc_q_ah", "cv_q_ah", "v_mean_v", "v_slope_v_per_s", "i_mean_a")
@@ -88,6 +92,13 @@ class Charge(Task):
             stuck |= frozen.repeats(ordered, "cell_id", names_of, MOST_ALIKE)
         refused = dict.fromkeys(ordered.index[stuck].tolist(), "figures that do not move: frozen")
         ordered = ordered.loc[~stuck]
+        start = ordered.groupby("cell_id")["cycle"].transform("min")
+        late = start > LATEST_START
+        for row, cycle_of in start[late].items():
+            refused[row] = (
+                f"the cell's table starts at cycle {cycle_of:g}, too late to know its past"
+            )
+        ordered = ordered.loc[~late]
         groups = ordered["cell_id"].to_numpy(dtype=np.str_)
         cycle = ordered["cycle"].to_numpy(dtype=np.float64)
         values = ordered[names].to_numpy(dtype=np.float64)
@@ -159,11 +170,10 @@ def _course(values: Floats, cycle: Floats) -> Floats:
 
     A row sees itself and earlier rows only. Shape ``(n, k)`` to ``(n, 15 k + 1)``.
     """
-    frame = pd.DataFrame(values)
-    median = frame.rolling(SMOOTH, min_periods=1).median()
-    now = median.rolling(SMOOTH, min_periods=1).mean().to_numpy(dtype=np.float64)
-    first = frame.iloc[:FIRST].expanding().median().to_numpy(dtype=np.float64)
-    first = first[np.minimum(np.arange(len(now)), FIRST - 1)]
+    now = np.nanmean(_lately(np.nanmedian(_lately(values, cycle), axis=0), cycle), axis=0)
+    early = int(np.sum(cycle[:FIRST] - cycle[0] <= WITHIN))
+    first = pd.DataFrame(values[:early]).expanding().median().to_numpy(dtype=np.float64)
+    first = first[np.minimum(np.arange(len(now)), early - 1)]
     mean = now.cumsum(axis=0) / np.arange(1, len(now) + 1)[:, None]
     fallen = np.maximum.accumulate(now) - now
     risen = now - np.minimum.accumulate(now)
@@ -172,6 +182,16 @@ def _course(values: Floats, cycle: Floats) -> Floats:
         for age in AGES
     ]
     return np.hstack([now, first, fallen, risen, mean, *since, cycle[:, None]])
+
+
+def _lately(values: Floats, cycle: Floats) -> Floats:
+    """Each row and those shortly before it, NaN where there are none: ``(SMOOTH, n, k)``."""
+    at = np.arange(len(cycle))
+    found = np.stack([values[np.maximum(at - back, 0)] for back in range(SMOOTH)])
+    for back in range(1, SMOOTH):
+        then = np.maximum(at - back, 0)
+        found[back, (at < back) | (cycle - cycle[then] > WITHIN)] = np.nan
+    return found
 
 
 def _turns(values: Floats) -> Floats:
