@@ -32,8 +32,3 @@ def wh_from_kwh(energy_kwh: float) -> float:
 def kwh_from_wh(energy_wh: float) -> float:
     """Energy in kWh, for optimisers, screens and files."""
     return energy_wh / W_PER_KW
-
-
-def wh_from_w_s(power_w: float, duration_s: float) -> float:
-    """Energy in Wh of a constant power over a duration."""
-    return power_w * duration_s / S_PER_H

@@ -83,16 +83,8 @@ class Prepared:
     ocv_sigma_v: FloatArray
     step_a: FloatArray
     """Current step from which resistance is learned, A (0.1 C)."""
-    efficiency: FloatArray
-    """From pack terminals to the site bus, per pack; 1 on a direct bus."""
-    converter_w: FloatArray
-    """Discharge rating per converter at the site bus, W; inf on a direct bus."""
     confidence_z: float
     critical_w: float
-    asked_w: FloatArray
-    """Each pack's share of the critical load, by rated energy, W at the terminals."""
-    dc_share: FloatArray
-    """Resistance to direct current over the 10 s one, per series group, per pack."""
     inverse: FloatArray
     """SoC on a uniform voltage grid, one row after another per chemistry."""
     inverse_base: FloatArray
@@ -133,11 +125,6 @@ def _prepare(site: Site) -> Prepared:
     rated_ah = np.array([p.rated_ah for p in packs])
     series = np.array([float(p.series_cells) for p in packs])
     reported = np.array([float(p.reported_cells) for p in packs])
-    nominal_v = series * np.array([float(ocv.ocv_v(p.chemistry, 0.5)) for p in packs])
-    efficiency = np.array(
-        [1.0 if direct else site.converters[i].efficiency_frac for i in layout.converter_of_pack]
-    )
-    share = rated_ah * soh * nominal_v
     inverse, forward = _inverse_rows(), _forward_rows()
     forward_base = _base(chem, forward, ocv.SOC_LOW_FRAC, FORWARD_STEP)
     prepared = Prepared(
@@ -156,12 +143,8 @@ def _prepare(site: Site) -> Prepared:
         group_ohm=np.array([p.group_resistance_ohm for p in packs]) * ratio,
         ocv_sigma_v=np.array([OCV_SIGMA_V[p.chemistry] for p in packs]),
         step_a=0.1 * rated_ah,
-        efficiency=efficiency,
-        converter_w=np.array([np.inf if direct else c.rated_discharge_w for c in site.converters]),
         confidence_z=NormalDist().inv_cdf(site.backup.confidence),
         critical_w=site.backup.critical_w,
-        asked_w=site.backup.critical_w * share / share.sum() / efficiency,
-        dc_share=DC_SHARE / series,
         inverse=inverse.ravel(),
         inverse_base=_base(chem, inverse, INVERSE_LOW_V, INVERSE_STEP_V)[layout.pack_of_cell],
         inverse_base_pack=_base(chem, inverse, INVERSE_LOW_V, INVERSE_STEP_V) - 0.5,
