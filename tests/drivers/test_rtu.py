@@ -251,7 +251,7 @@ def test_a_line_that_chatters_without_end_is_refused_in_time():
             await c.read(UNIT, "holding", 1, 1, PACE)
         noise.cancel()
 
-    play(scene, settings=SerialSettings(1200))  # the silence is 29 ms long there
+    play(scene, settings=SerialSettings(300))  # the silence is 117 ms long there
 
 
 def test_a_port_that_is_not_there_not_a_port_or_taken(tmp_path):
