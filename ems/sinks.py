@@ -57,7 +57,7 @@ class JournalSink:
     Args:
         journal: The open log.
         site: For names.
-        writer: Thread that commits; ``None`` commits in place (virtual time).
+        writer: Thread that commits; ``None`` commits in place.
     """
 
     def __init__(self, journal: Journal, site: Site, writer: Writer | None = None) -> None:

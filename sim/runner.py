@@ -20,7 +20,7 @@ from ems.journal.writer import Journal
 from ems.model import CycleRecord, OperatorRequest, RequestKind
 from ems.planning import PlanKeeper
 from ems.safety.table import table_sha256
-from ems.sinks import JournalSink
+from ems.sinks import JournalSink, Writer
 from ems.site import Site
 from sim import events as event_files
 from sim import settle
@@ -95,6 +95,7 @@ def simulate(job: Job, progress: bool = False) -> dict[str, Any]:
         table_sha256(),
         boot_id=f"sim-{job.seed}",
     )
+    disk = Writer()
     noise = _noise_arguments(plant_events, start_utc, length_s, job.seed)
     planner = LockstepPlanner(job.site_file, job.seed, noise)
     windows = traces.history(HISTORY_DAYS) if traces is not None else []
@@ -105,7 +106,7 @@ def simulate(job: Job, progress: bool = False) -> dict[str, Any]:
         SimIO(plant),
         clock,
         keeper,
-        (recorder, account, JournalSink(journal, site)),
+        (recorder, account, JournalSink(journal, site, disk)),
         cycle.initial(site),
     )
     schedule = _Schedule(daemon, plant, plant_events, length_s)
@@ -113,6 +114,7 @@ def simulate(job: Job, progress: bool = False) -> dict[str, Any]:
         run_virtual(loop, _main(daemon, schedule, progress))
     finally:
         recorder.close()
+        disk.close()
         journal.close()
         planner.close()
     summary = account.summary(tariff) | {

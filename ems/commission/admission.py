@@ -3,8 +3,6 @@
 An ARM request asks it, and so does every start that finds itself armed by the run before.
 """
 
-from dataclasses import replace
-
 from ems.commission import record
 from ems.handover import Handover
 from ems.safety.state import SafetyState
@@ -33,4 +31,4 @@ def admitted(given: Handover, state: SafetyState) -> tuple[SafetyState, str]:
         The state itself and an empty reason when it was not armed, or may stay so.
     """
     reason = uncommissioned(given) if state.armed else ""
-    return (replace(state, armed=False), reason) if reason else (state, "")
+    return (state._replace(armed=False), reason) if reason else (state, "")

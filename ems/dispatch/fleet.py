@@ -7,7 +7,7 @@ overhead is most of the cost, and this runs every cycle.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -58,8 +58,7 @@ class Constants:
     rated_in: list[float]
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(NamedTuple):
     """Per converter, in site order; powers at the site bus, energies at the terminals."""
 
     energy_wh: list[float]

@@ -307,4 +307,6 @@ class Optimiser:
             "eta_column": eta[:, None],
         }
         for name, value in values.items():
-            self._p[name].value = value
+            # cvxpy checks what it is given at length, and most of it is as it was.
+            if not np.array_equal(self._p[name].value, value):
+                self._p[name].value = value

@@ -5,8 +5,8 @@ reserve, the plan, the rules. Whatever is wished is then cut to what reserve,
 demand target, import and export limits allow.
 """
 
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from ems import units
 from ems.dispatch import orders, outage, rules
@@ -25,8 +25,7 @@ KEEP_FRAC: Final = 0.5
 """Without a plan, this share of the fleet's energy above the reserve is kept for peaks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """Total battery power wanted, W, discharge positive, and why."""
 
     power_w: float
@@ -35,8 +34,7 @@ class Wish:
     serves_outage: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(NamedTuple):
     """Numbers of this cycle that several decisions share."""
 
     utc_s: float
@@ -155,7 +153,7 @@ def _blind(state: DispatchState, now: Now) -> Wish:
         if power_w == setpoint.value:
             return _taper(wish, now)
         reason = f"grid meter missing, not followed blindly: {wish.reason}"
-        return _taper(replace(wish, power_w=power_w, reason=reason), now)
+        return _taper(wish._replace(power_w=power_w, reason=reason), now)
     if held_w > 0.0:
         reason = "grid meter missing: keeping the last discharge to the end of the demand window"
         return _taper(Wish(held_w, Source.HOLD, reason), now)
@@ -216,7 +214,7 @@ def _bounded(wish: Wish, now: Now, site: Site) -> Wish:
     if power_w > 0.0:
         room_w = max(now.low_w, 0.0) + site.grid.export_limit_w
         if now.net_w is not None and power_w > room_w:
-            wish = replace(wish, power_w=room_w)
+            wish = wish._replace(power_w=room_w)
         return _taper(wish, now)
     if power_w < 0.0 and now.net_w is not None:
         room_w = max(0.0, site.grid.import_limit_w - now.high_w)
@@ -228,7 +226,7 @@ def _bounded(wish: Wish, now: Now, site: Site) -> Wish:
             reason = wish.reason
             if room_w <= 0.0:
                 reason = "not charging: it would make a new demand peak"
-            return replace(wish, power_w=-room_w, reason=reason)
+            return wish._replace(power_w=-room_w, reason=reason)
     return wish
 
 
@@ -238,5 +236,5 @@ def _taper(wish: Wish, now: Now) -> Wish:
     if wish.power_w <= most_w:
         return wish
     if most_w <= 0.0:
-        return replace(wish, power_w=0.0, reason="backup reserve reached: " + wish.reason)
-    return replace(wish, power_w=most_w)
+        return wish._replace(power_w=0.0, reason="backup reserve reached: " + wish.reason)
+    return wish._replace(power_w=most_w)

@@ -1,7 +1,7 @@
 """Extremes of each pack's cells and sensors, over the values that can be believed."""
 
-from dataclasses import dataclass
 from math import inf, nan
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,7 @@ GOOD_ENOUGH = int(Quality.UNCERTAIN)
 """Values of worse quality must not be used."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CellView:
+class CellView(NamedTuple):
     """Extremes per pack over the cells that can be believed; NaN where none can."""
 
     v_max: FloatArray

@@ -1,7 +1,7 @@
 """Signals of each converter: silence, faults, and whether it obeys."""
 
-from dataclasses import dataclass
 from math import inf, nan
+from typing import NamedTuple
 
 from ems.model import ConverterReading, ConverterState, Link, Reading, SiteSnapshot
 from ems.safety.cells import good
@@ -16,8 +16,7 @@ COMMAND_LATENCY_S = 5.0
 """Commands this old may still be what a converter is following, s."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ConverterSignals:
+class ConverterSignals(NamedTuple):
     """Signals in the order of ``Signal``, converter after converter."""
 
     signals: list[float]

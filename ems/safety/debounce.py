@@ -6,7 +6,7 @@ value, or the same sample seen again, moves nothing: neither towards acting nor
 towards clearing. Who decides what to do about unknown values is rows C31 and C33.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from ems.safety.program import Program
 LEAK: float = 0.25
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Buckets:
+class Buckets(NamedTuple):
     """Debounce memory; arrays ``[point, level]`` unless said otherwise."""
 
     fill: FloatArray
@@ -57,7 +56,7 @@ class Buckets:
 
     def with_active(self, active: BoolArray, fill: FloatArray | None = None) -> "Buckets":
         """The same with levels taken back by request, or raised from what was stored."""
-        return replace(self, active=active, fill=self.fill if fill is None else fill, full=None)
+        return self._replace(active=active, fill=self.fill if fill is None else fill, full=None)
 
 
 def update(
@@ -88,7 +87,7 @@ def update(
         returning = before.lingers and (before.active & (value < limit - program.band)).any()
         if not returning:
             # The usual second: nothing to count, only the clocks move.
-            return replace(before, sample_at_s=sample_at_s, interval_s=interval_s)
+            return before._replace(sample_at_s=sample_at_s, interval_s=interval_s)
     fresh = sampled_at_s > before.sample_at_s
     known = fresh[:, None] & (value == value)  # NaN is not equal to itself
     # A sample of a slow poll class stands for the cycles it spans, but one sample

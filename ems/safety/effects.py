@@ -50,7 +50,6 @@ def effects_of(state: SafetyState, site: Site) -> Effects:
         trip=[bool(flag & Effect.TRIP) for flag in flags],
         blocked=blocked,
         no_close=[bool(f & Effect.NO_CLOSE) or b for f, b in zip(flags, blocked, strict=True)],
-        none=not any(flags),
         levels=state.levels,
         grid_lost=state.grid_lost,
     )

@@ -6,7 +6,6 @@ request, and every interval contains 0. The order is the whole logic; each step 
 small module beside this one.
 """
 
-from dataclasses import replace
 from functools import reduce
 from operator import and_
 
@@ -47,6 +46,7 @@ _LIVE = (Mode.RUN, Mode.BACKUP, Mode.STOPPED)
 _STOP_CHARGE, _STOP_DISCHARGE = Effect.STOP_CHARGE, Effect.STOP_DISCHARGE
 _BOTH = _STOP_CHARGE | _STOP_DISCHARGE
 _TRIP = Effect.TRIP
+_STOPPED = _BOTH | _TRIP
 _CLOSED = Contactor.CLOSED
 COMMANDS_KEPT_S = 5.0
 
@@ -107,8 +107,7 @@ def decide(
     if not (settled and state.levels is before.levels):
         active = causes(state.levels, state.program, clear)
     kept = max(2, round(COMMANDS_KEPT_S / site.cycle_s))
-    state = replace(
-        state,
+    state = state._replace(
         standing=standing_of(state, effects),
         effects=effects,
         causes=active,
@@ -160,8 +159,7 @@ def _judge(
     lost = inputs.islanded or any(
         program.rows[k].id == "C41" and not clear[k, level] for k, level in levels
     )
-    state = replace(
-        state,
+    state = state._replace(
         now_s=snapshot.now_s,
         buckets=buckets,
         levels=levels,
@@ -205,17 +203,17 @@ def _connect(
         site=site,
     )
     if connected != state.strings:
-        state = replace(state, strings=connected)
+        state = state._replace(strings=connected)
     if state.mode in _TESTING:
         state = modes.track_freshness(state, snapshot, inputs, site)
     mode = modes.next_mode(state, effects.blocked)
     failed = mode is Mode.PRECHARGE and modes.closing_failed(state.strings, strings.MAX_TRIES)
     if mode is Mode.TRIPPED or failed:
         # Coming back from here takes a reset and an arm, both of them operator requests.
-        return replace(state, mode=Mode.STANDBY if failed else mode, armed=False)
+        return state._replace(mode=Mode.STANDBY if failed else mode, armed=False)
     if mode is Mode.SELFTEST and state.mode is Mode.TRIPPED:
         return modes.restart_selftest(state)
-    return state if mode is state.mode else replace(state, mode=mode)
+    return state if mode is state.mode else state._replace(mode=mode)
 
 
 def _pack_intervals(
@@ -257,12 +255,13 @@ def _soften(
     full_w = (program.rated_charge_w, program.rated_discharge_w)
     if state.mode in _TESTING and state.selftest_s == state.started_s:
         return full_w  # nothing was in service yet: a link still being made is no stop
-    if effects.none and (state.soft_low_w, state.soft_high_w) == full_w:
+    stopped = [flag & _STOPPED for flag in effects.flags]
+    if not any(stopped) and (state.soft_low_w, state.soft_high_w) == full_w:
         return full_w
-    soft_low, soft_high, flags = [], [], effects.flags
+    soft_low, soft_high = [], []
     for i, spec in enumerate(site.converters):
         # A converter is stopped when everything behind it is stopped or tripped.
-        flag = reduce(and_, [flags[p] | (_BOTH if flags[p] & _TRIP else 0) for p in spec.packs])
+        flag = reduce(and_, [stopped[p] | (_BOTH if stopped[p] & _TRIP else 0) for p in spec.packs])
         low = power.soft_cap_w(
             state.soft_low_w[i], spec.rated_charge_w, bool(flag & _STOP_CHARGE), dt_s
         )

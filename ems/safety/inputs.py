@@ -4,8 +4,8 @@ NaN means unknown: it never raises a level and never clears one. −inf (or +inf
 LOW row) means "not this situation", such as a charging temperature while discharging.
 """
 
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ GRID_LOST_PU = 0.85
 """Limit of cause C41: below it a frequency is not judged."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Inputs:
+class Inputs(NamedTuple):
     """One cycle's signals and the readings that other parts of the gate need."""
 
     flat: FloatArray
@@ -97,7 +96,7 @@ def gather(
         clocks_s=clocks_s,
         limit=limit,
         current_a=pack.current_a,
-        contactor=tuple(_contactor(p.contactor) for p in snapshot.packs),
+        contactor=tuple([_contactor(p.contactor) for p in snapshot.packs]),
         cells=cells,
         islanded=conv.islanded,
         memory=Memory(

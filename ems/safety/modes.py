@@ -1,7 +1,5 @@
 """The site's state machine. Causes are judged before it, in every mode alike."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from ems.model import Mode, SiteSnapshot
@@ -52,8 +50,7 @@ def next_mode(state: SafetyState, blocked: list[bool]) -> Mode:
 
 def restart_selftest(state: SafetyState) -> SafetyState:
     """Forget what was proved before."""
-    return replace(
-        state,
+    return state._replace(
         mode=Mode.SELFTEST,
         selftest_s=state.now_s,
         fresh_since_s=(None,) * len(state.fresh_since_s),
@@ -85,8 +82,7 @@ def track_freshness(
         since.append((now_s if before is None else before) if fresh else None)
     metered = snapshot.grid.power_w.good is not None
     meter_since = state.meter_fresh_since_s
-    return replace(
-        state,
+    return state._replace(
         fresh_since_s=tuple(since),
         meter_fresh_since_s=(now_s if meter_since is None else meter_since) if metered else None,
     )

@@ -1,8 +1,8 @@
 """Signals of each pack: cells, currents against their rating, SoC, silence, alarms."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf, nan
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +34,7 @@ UNSEEN_AGE_S = 6.0
 latched STOP of cause C33, because nothing has been closed for it yet (C33b holds it)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PackSignals:
+class PackSignals(NamedTuple):
     """Signals in the order of ``Signal`` and what the next cycle must remember."""
 
     signals: tuple[FloatArray | Sequence[float], ...]
@@ -110,8 +109,7 @@ def pack_signals(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Silence:
+class _Silence(NamedTuple):
     age_s: list[float]
     trip_age_s: list[float]
     refused: list[float]

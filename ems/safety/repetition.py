@@ -7,8 +7,8 @@ change (C32b), or the cells repeat while the change of current, or the charge mo
 larger than they could hide (C32c).
 """
 
-from dataclasses import dataclass
 from math import nan
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ Still = tuple[float, float]
 """Current when a cell voltage of the pack last changed, A, and charge since, Ah."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Repetition:
+class Repetition(NamedTuple):
     """The last frame of each pack and what has repeated since; one entry per pack."""
 
     cell_v: FloatArray

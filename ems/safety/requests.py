@@ -77,7 +77,7 @@ def _arm(state: SafetyState) -> tuple[SafetyState, str]:
         names = sorted({state.program.rows[k].id for k, level in state.levels if level == 3})
         return state, f"every pack is tripped by {', '.join(names)}; reset the latches first"
     strings = tuple(replace(s, tries=0) for s in state.strings)
-    return replace(state, armed=True, released=False, strings=strings), ""
+    return state._replace(armed=True, released=False, strings=strings), ""
 
 
 def _disarm(state: SafetyState, site: Site) -> tuple[SafetyState, str]:
@@ -85,7 +85,7 @@ def _disarm(state: SafetyState, site: Site) -> tuple[SafetyState, str]:
         return state, "not armed"
     if on_direct_bus(site) and state.grid_lost:
         return state, "the packs carry the load of a direct bus; opening them is the outage"
-    return replace(state, armed=False, released=True), ""
+    return state._replace(armed=False, released=True), ""
 
 
 def _matching(state: SafetyState, target: str) -> list[tuple[int, int]]:
@@ -114,7 +114,7 @@ def _acknowledge(
         if clear[k, level] and state.program.rows[k].latch[level] == Latch.OPERATOR:
             del levels[k, level]
             active[k, level] = False
-    return replace(state, levels=levels, buckets=state.buckets.with_active(active)), ""
+    return state._replace(levels=levels, buckets=state.buckets.with_active(active)), ""
 
 
 def _reset(
@@ -160,8 +160,7 @@ def _reset(
         for i, s in enumerate(state.strings)
     )
     return (
-        replace(
-            state,
+        state._replace(
             levels={key: entry for key, entry in state.levels.items() if key not in keys},
             buckets=state.buckets.with_active(active, fill),
             resets=tuple(recent) + tuple((*latch, state.now_s) for latch in sorted(persistent)),

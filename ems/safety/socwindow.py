@@ -1,6 +1,6 @@
 """The SoC window of each pack: what age, doubt and a disagreeing BMS do to its ends (b6)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ TO_THE_TOP = 1.0 + SOC_TAPER
 """Upper end of such a pack: no taper even at an estimate of 100 %; cell voltage ends it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SocWindow:
+class SocWindow(NamedTuple):
     """Where discharge and charge end, fractions, one value per pack."""
 
     low: FloatArray

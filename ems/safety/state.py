@@ -7,7 +7,7 @@ reboot. Time without power does not count: a latch's 24 h reset window only grow
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ems.model import ActiveCause, FloatArray, Mode, Standing
 from ems.safety.debounce import Buckets
@@ -72,15 +72,12 @@ class Effects:
     blocked: list[bool]
     """Stopped in both directions."""
     no_close: list[bool]
-    none: bool
-    """Nothing is taken away from any pack."""
     levels: Levels
     """What this was made from, and with which effects."""
     grid_lost: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Memory:
+class Memory(NamedTuple):
     """What the signals need from earlier snapshots."""
 
     repetition: Repetition | None = None
@@ -96,8 +93,7 @@ class Memory:
     """Thresholds times sign at that health, ``[point, level]``."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SafetyState:
+class SafetyState(NamedTuple):
     """Everything ``decide`` needs besides its arguments."""
 
     program: Program
@@ -219,8 +215,7 @@ def load(data: Mapping[str, Any], site: Site) -> SafetyState:
             first_out=bool(latch["first_out"]),
             acknowledged=bool(latch["acknowledged"]),
         )
-    return replace(
-        state,
+    return state._replace(
         armed=bool(data["armed"]),
         buckets=state.buckets.with_active(active),
         levels=levels,
@@ -233,8 +228,7 @@ def load(data: Mapping[str, Any], site: Site) -> SafetyState:
 def started(state: SafetyState, now_s: float, site: Site) -> SafetyState:
     """The state at its first cycle: stored ages become times of this run."""
     n, m = site.n_packs, len(site.converters)
-    return replace(
-        state,
+    return state._replace(
         started_s=now_s,
         selftest_s=now_s,
         now_s=now_s,
@@ -244,8 +238,7 @@ def started(state: SafetyState, now_s: float, site: Site) -> SafetyState:
         },
         resets=tuple((cause, target, now_s + at_s) for cause, target, at_s in state.resets),
         strings=tuple(replace(s, since_s=now_s) for s in state.strings),
-        memory=replace(
-            state.memory,
+        memory=state.memory._replace(
             pack_at_s=(now_s,) * n,
             pack_seen=(False,) * n,
             converter_at_s=(now_s,) * m,

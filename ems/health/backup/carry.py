@@ -1,16 +1,14 @@
 """How packs share a constant load, drop out one after the other, and when it goes dark."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 OVERLOAD: Final = 1.08
 """Power over what the envelope allows from which a pack is taken off: cause C11 stops it at
 1.15 times the current, and current rises as the voltage of a discharge falls."""
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(NamedTuple):
     """One discharge from now until the load goes dark; one number per pack."""
 
     hours: float

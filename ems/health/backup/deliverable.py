@@ -1,8 +1,7 @@
 """Deliverable backup energy: how long the weakest cells carry the critical load."""
 
-from dataclasses import dataclass
 from math import sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -110,8 +109,7 @@ def deliverable(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Group:
+class _Group(NamedTuple):
     """Who carries the load together."""
 
     reach: list[bool]

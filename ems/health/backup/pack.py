@@ -5,8 +5,7 @@ cycle: the charge down to the SoC at which the discharge ends, times the voltage
 under load. All packs and all cases of the error budget are computed together.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -23,9 +22,6 @@ from ems.health.prepare import (
 from ems.model import FloatArray, Limits, SiteEstimate
 from ems.units import S_PER_H
 
-RESISTANCE_SIGMA: Final = 0.15
-"""Relative error (1 sigma) of resistance over a whole discharge: temperature, wiring, its
-rise towards empty. Common to all packs of a site. Engineering judgement."""
 COOLING_TAU_S: Final = 7200.0
 """Time constant of a cell to its cabinet. Engineering judgement."""
 WARM_PER_K: Final = 0.8 * 2400.0 / 285.0**2
@@ -36,8 +32,7 @@ LEAST_V: Final = 0.1
 """Below these a pack counts as empty: they keep divisions finite."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PackEnergy:
+class PackEnergy(NamedTuple):
     """Per pack at its terminals, Wh, >= 0."""
 
     energy_wh: FloatArray
@@ -50,8 +45,7 @@ class PackEnergy:
     """The same for its resistance."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PackStart:
+class PackStart(NamedTuple):
     """From where each pack discharges, SoC fractions of shape ``(n_packs,)``."""
 
     lowest: FloatArray
@@ -101,10 +95,8 @@ def pack_energy(
     less = np.zeros((3, n))
     np.multiply(estimate.soc_sigma_frac, z, out=less[1])
     warm_k = _warmed_k(at, mean_w, estimate, limits, site)
-    more_r = np.full((3, 1), site.dc_share)
-    more_r[2] *= 1.0 + z * RESISTANCE_SIGMA
     half = np.exp(-0.5 * WARM_PER_K * warm_k)
-    mean_r = more_r * half
+    mean_r = site.resistance_cases * half
     last_r = mean_r * half
     lowest, mean = at.lowest - less, at.mean - less
 
@@ -115,11 +107,12 @@ def pack_energy(
     kept = _kept(mean_v, mean_w, estimate.resistance_ohm * mean_r)
     energy = prepared.series * estimate.capacity_ah * area_v * kept
     soh_error = z * estimate.soh_sigma_frac / estimate.soh_frac
+    short_wh = np.maximum(energy[0] - energy, 0.0)
     return PackEnergy(
         energy_wh=energy[0],
-        soc_wh=np.maximum(energy[0] - energy[1], 0.0),
+        soc_wh=short_wh[1],
         capacity_wh=soh_error * energy[0],
-        resistance_wh=np.maximum(energy[0] - energy[2], 0.0),
+        resistance_wh=short_wh[2],
     )
 
 

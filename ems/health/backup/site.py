@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ems.health.prepare import DC_SHARE
+from ems.health.prepare import DC_SHARE, prepare
 from ems.model import FloatArray
 from ems.site import Chemistry, ConverterSpec, Site, SiteKind
 
@@ -26,6 +26,9 @@ HEAT_J_PER_K_AH: Final = {
     Chemistry.LTO: 38.0,
 }
 """Heat capacity of a cell per Ah of nameplate: about 1 kJ/(kg K). Engineering judgement."""
+RESISTANCE_SIGMA: Final = 0.15
+"""Relative error (1 sigma) of resistance over a whole discharge: temperature, wiring, its
+rise towards empty. Common to all packs of a site. Engineering judgement."""
 STOP_CAUSE: Final = "C02"
 STOP_LEVEL: Final = 3
 
@@ -47,6 +50,9 @@ class Discharge:
     """Of a pack's cells together, J/K."""
     dc_share: float
     """Resistance to direct current over the 10 s one."""
+    resistance_cases: FloatArray
+    """The same in the three cases of a discharge, shape ``(3, 1)``: as estimated, with
+    another SoC, and with resistance worse by the stated confidence."""
     weight: FloatArray
     """Rating of each pack's converter, W: converters that form a grid share by rating."""
     loss_share: FloatArray
@@ -86,6 +92,7 @@ def _discharge(site: Site) -> Discharge:
     if parallel and site.backup.critical_w > 0.0:
         shared = site.converters[0].standby_w / site.backup.critical_w
     shelf = site.converters[0].rectifier
+    worse = 1.0 + prepare(site).confidence_z * RESISTANCE_SIGMA
     tighter_v = [o.value for o in site.safety.overrides
                  if o.cause == STOP_CAUSE and o.level == STOP_LEVEL]  # fmt: skip
     made = Discharge(
@@ -98,6 +105,7 @@ def _discharge(site: Site) -> Discharge:
             [HEAT_J_PER_K_AH[p.chemistry] * p.rated_ah * p.series_cells for p in packs]
         ),
         dc_share=DC_SHARE,
+        resistance_cases=np.array([[DC_SHARE], [DC_SHARE], [DC_SHARE * worse]]),
         weight=np.array([s.rated_discharge_w / len(s.packs) for s in specs]),
         loss_share=np.array([1.0 if direct else _loss_share(s) + shared for s in specs]),
         standby_w=np.array([0.0 if parallel else s.standby_w for s in specs]),
