@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from ems.health.inputs import PackInputs, coldest_c, read_packs, usable_cells
-from ems.health.learning import groups, resistance
+from ems.health.learning import groups, pairs
 from ems.health.prepare import FORWARD_STEP, TAU_S, Prepared, prepare
 from ems.health.soc import bmssoc, cellfilter, doubt
 from ems.health.state import CellState, HealthState, PackState, SlowState
@@ -64,6 +64,8 @@ def update(
     dt_s, gap_s = _elapsed(state, snapshot)
     reported, answering = read_packs(snapshot), usable_cells(snapshot)
     correct = snapshot.now_s - state.slow.at_s >= CORRECT_PERIOD_S
+    if not correct and state.slow.sigma_frac.max() >= MOST_SIGMA:
+        correct = cellfilter.appeared(state.cells, answering, reported, prepared)
     group_ohm, doubts = state.slow.group_ohm, state.doubt
     if correct:
         group_ohm, slow_state = _group_ohm(snapshot, prepared), state.groups
@@ -179,7 +181,7 @@ def _follow(
 
 def _group_ohm(snapshot: SiteSnapshot, prepared: Prepared) -> FloatArray:
     """Worst group by intake, as cold as the coldest sensor of the pack says, ohm."""
-    return prepared.group_ohm * resistance.arrhenius(coldest_c(snapshot, prepared))
+    return prepared.group_ohm * pairs.arrhenius(coldest_c(snapshot, prepared))
 
 
 def _slow(cells: CellState, group_ohm: FloatArray, now_s: float, prepared: Prepared) -> SlowState:

@@ -120,7 +120,8 @@ def ocv_v_in_row(row: IndexArray | np.intp, soc_frac: FloatArray) -> FloatArray:
 
 def slope_v_of(chem: IndexArray | np.intp, soc_frac: FloatArray) -> FloatArray:
     """dOCV/dSoC in V per unit of SoC of cells of mixed chemistry, > 0."""
-    position = np.clip((soc_frac - SOC_LOW_FRAC) * STEPS_PER_FRAC, 0.0, N_STEPS - 1e-9)
+    position = (soc_frac - SOC_LOW_FRAC) * STEPS_PER_FRAC
+    position = np.minimum(np.maximum(position, 0.0), N_STEPS - 1e-9)
     flat = position.astype(np.intp) + chem * (N_STEPS + 1)
     slope: FloatArray = _FLAT_STEP_V[flat] * STEPS_PER_FRAC
     return slope
@@ -129,12 +130,12 @@ def slope_v_of(chem: IndexArray | np.intp, soc_frac: FloatArray) -> FloatArray:
 def soc_from_ocv_of(chem: IndexArray | np.intp, voltage_v: FloatArray) -> FloatArray:
     """SoC of rested cells of mixed chemistry, clipped to 0..1."""
     scaled = (voltage_v - _INVERSE_LOW_V[chem]) * _INVERSE_PER_V[chem]
-    position = np.clip(scaled, 0.0, N_INVERSE - 1e-6)
+    position = np.minimum(np.maximum(scaled, 0.0), N_INVERSE - 1e-6)
     step = position.astype(np.intp)
     flat = step + chem * (N_INVERSE + 1)
     left: FloatArray = _INVERSE[flat]
-    soc: FloatArray = np.clip(left + (position - step) * (_INVERSE[flat + 1] - left), 0.0, 1.0)
-    return soc
+    soc: FloatArray = left + (position - step) * (_INVERSE[flat + 1] - left)
+    return np.minimum(np.maximum(soc, 0.0), 1.0)
 
 
 def pchip(x: FloatArray, y: FloatArray, at: FloatArray) -> FloatArray:

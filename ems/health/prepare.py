@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ems.health import ocv
 from ems.model import FloatArray
 from ems.site import Chemistry, Layout, Site, SiteKind
+from ems.units import S_PER_H
 
 IndexArray = NDArray[np.intp]
 
@@ -70,6 +71,8 @@ class Prepared:
     series_per_cell: FloatArray
     """Groups of the pack for each cell voltage it reports."""
     capacity_ah: FloatArray
+    capacity_as: FloatArray
+    """The same in ampere seconds."""
     soh_frac: FloatArray
     soh_sigma_frac: FloatArray
     intake_day: FloatArray
@@ -135,6 +138,7 @@ def _prepare(site: Site) -> Prepared:
         cells_of_pack=reported,
         series_per_cell=series / reported,
         capacity_ah=rated_ah * soh,
+        capacity_as=S_PER_H * (rated_ah * soh),
         soh_frac=soh,
         soh_sigma_frac=soh_sigma,
         intake_day=np.array([float(p.intake_date.toordinal()) for p in packs]),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ems.health.learning import capacity
+from ems.health import ocv
+from ems.health.learning import capacity, segments
 from ems.site import Chemistry
 from tests.health.anchored import RATED_AH, anchors, without
 
@@ -48,6 +49,36 @@ def test_the_offset_of_the_current_sensor_becomes_drift_and_not_capacity():
 def test_a_wrong_gain_is_within_sigma():
     fit = fitted(Chemistry.NMC, gain=1.006)
     assert (np.abs(fit.capacity_ah - TRUE_AH) < 2.0 * fit.sigma_ah).all()
+
+
+def test_where_the_curve_fits_sigma_is_hardly_more_than_the_gain_of_the_sensor():
+    for chemistry in (Chemistry.NMC, Chemistry.LMO, Chemistry.LTO):
+        fit = fitted(chemistry)
+        assert (fit.sigma_ah / fit.capacity_ah < 0.0065).all()
+        assert (fit.sigma_ah / fit.capacity_ah >= capacity.GAIN_SIGMA).all()
+
+
+def bent(made, chemistry, amplitude_v, length_frac, phase):
+    """The anchors of cells whose OCV curve has waves the table does not have."""
+    used = np.flatnonzero(segments.filled(made))
+    at_frac = ocv.soc_from_ocv(chemistry, np.nan_to_num(made.volts[used], nan=3.0))
+    volts = made.volts.copy()
+    volts[used] += amplitude_v * np.sin(2.0 * np.pi * at_frac / length_frac + phase)
+    return replace(made, volts=volts)
+
+
+@pytest.mark.parametrize("chemistry", [Chemistry.NMC, Chemistry.LMO, Chemistry.LTO])
+def test_bounds_hold_where_the_curve_is_another_makers(chemistry):
+    """Waves of 12 mV and 20 to 50 points: five in six of the 90 % bounds hold the truth."""
+    rng = np.random.Generator(np.random.PCG64(5))
+    made, soc = anchors(chemistry, TRUE_AH)
+    within = []
+    for _ in range(40):
+        length, phase = rng.uniform(0.2, 0.5), rng.uniform(0.0, 2.0 * np.pi)
+        other = bent(made, chemistry, 0.012, length, phase)
+        fit = capacity.fit(chemistry, other, prior(soc))
+        within.append(np.abs(fit.capacity_ah - TRUE_AH) <= capacity.Z90 * fit.sigma_ah)
+    assert np.mean(within) >= 0.85
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,60 @@ def test_a_gap_of_minutes_costs_certainty_and_is_told():
     _, estimate = health.update(before, replace(later, cells=cells), SITE)
     assert first.soc_known.all()
     assert not estimate.soc_known.any()
+
+
+def tapering(second):
+    """Current of a charge at constant voltage: from 30 A down by half every ten minutes."""
+    return -30.0 * 0.5 ** (second / 600.0)
+
+
+def charging(site, volts, current_a, minutes):
+    """Every cell of every pack at this voltage to the last digit, at this current."""
+    for second in range(0, 60 * minutes, CYCLE_S):
+        now_s = 100.0 + second
+        amps = current_a(second)
+        snapshot = make_snapshot(site, now_s, cell_v=volts, current_a=amps, soc_frac=0.9)
+        yield replace(snapshot, now_utc=NOON_UTC + timedelta(seconds=now_s))
+
+
+@pytest.mark.parametrize(
+    ("chemistry", "volts", "soc_frac"),
+    [
+        pytest.param(Chemistry.NMC, 4.10, 0.88, id="NMC at 4.10 V"),
+        pytest.param(Chemistry.LFP, 3.45, 0.97, id="LFP at 3.45 V"),
+        pytest.param(Chemistry.LMO, 4.10, 0.92, id="LMO at 4.10 V"),
+        pytest.param(Chemistry.LTO, 2.60, 0.92, id="LTO at 2.60 V"),
+    ],
+)
+def test_a_charge_at_constant_voltage_is_no_frozen_sensor(chemistry, volts, soc_frac):
+    """The charger holds the voltage of all groups for an hour, only the current falls."""
+    site = make_site(chemistry=chemistry)
+    before = known_state(site, soc_frac, 0.02)
+    for minutes in (5, 20, 60):
+        snapshots = charging(site, volts, tapering, minutes)
+        state, estimate = run(site, before, snapshots)
+        assert not state.doubt.frozen.any()
+        assert estimate.soc_known.all()
+        assert (estimate.soc_sigma_frac < 0.05).all()
+
+
+@pytest.mark.parametrize(
+    ("volts", "current_a", "minutes"),
+    [
+        pytest.param(3.80, tapering, 40, id="falling current, but the middle of the curve"),
+        pytest.param(4.10, lambda second: -30.0, 10, id="the top, but the current stays"),
+        pytest.param(4.10, lambda second: -5.0 - second / 20.0, 10, id="the current grows"),
+        pytest.param(4.10, lambda second: -tapering(second), 40, id="a discharge"),
+        pytest.param(
+            4.10,
+            lambda second: tapering(second) if second < 1800 else 30.0,
+            36,
+            id="the discharge after it",
+        ),
+    ],
+)
+def test_a_frozen_sensor_is_no_charge_at_constant_voltage(volts, current_a, minutes):
+    before = known_state(SITE, 0.85, 0.02)
+    state, estimate = run(SITE, before, charging(SITE, volts, current_a, minutes))
+    assert state.doubt.frozen.all()
+    assert not estimate.soc_known.any()

@@ -129,6 +129,29 @@ def test_immediate_and_slow_parts_are_told_apart():
     assert (learning.sigma_frac < 0.10).all()
 
 
+@pytest.mark.parametrize(
+    ("every_s", "most", "least_sigma"),
+    [
+        pytest.param(1, 0.08, 0.05, id="every second"),
+        pytest.param(5, 0.13, 0.07, id="every five seconds: R0 is less sure"),
+    ],
+)
+def test_r0_is_told_with_an_error_that_holds_however_often_it_is_sampled(
+    every_s, most, least_sigma
+):
+    site = make_site()
+    ohm = np.full(site.layout.n_cells, GROUP_OHM)
+    sampled = (s for k, s in enumerate(stepped(site, 7200, ohm)) if k % every_s == every_s - 1)
+    state, _ = run(site, health.initial(site), sampled)
+    learning = state.groups.resistance
+    error = resistance.r0_ohm(learning) / (0.72 * GROUP_OHM) - 1.0
+    assert np.abs(error).max() < most
+    sigma = learning.sigma_frac.take(site.layout.pack_of_cell)
+    assert np.mean(np.abs(error) < 1.645 * sigma) >= 0.85
+    assert (sigma >= least_sigma).all()
+    assert (sigma < 0.12).all()
+
+
 def test_nonsense_is_bounded_to_three_times_intake():
     site = make_site()
     ohm = np.full(site.layout.n_cells, 20.0 * GROUP_OHM)

@@ -383,3 +383,18 @@ def test_a_contradiction_is_not_averaged(bms_soc_frac, taught):
     state, _ = health.update(known_state(site, 0.1, 0.12), shown, site)
     assert (state.cells.soc_frac > 0.1).all() == taught
     assert (state.packs.bms_sigma_frac > 0.10).all() != taught
+
+
+def test_a_pack_that_answers_late_is_known_two_cycles_later():
+    """Devices answer one after another in the first seconds; none waits for the next look."""
+    site = make_site(chemistry=Chemistry.NMC)
+    state = health.initial(site)
+    for second in range(5):
+        silent = without_bms_soc(cells_lost(rest(site, float(second), 0.6)))
+        state, estimate = health.update(state, silent, site)
+        assert not estimate.soc_known.any()
+    for second in (5.0, 6.0):
+        state, estimate = health.update(state, rest(site, second, 0.6), site)
+    assert estimate.soc_known.all()
+    assert estimate.soc_frac == pytest.approx(0.6, abs=0.03)
+    assert (estimate.soc_sigma_frac > 0.01).all()

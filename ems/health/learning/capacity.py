@@ -36,7 +36,7 @@ hardly weighs, because it comes from the same voltages."""
 CHARGE_SIGMA: Final = 0.002
 """Error of the charge between anchors apart from gain and offset (1 sigma), of capacity."""
 GAIN_SIGMA: Final = 0.005
-"""Gain of the current sensor: no capacity can be known better."""
+"""Gain of the current sensor (1 sigma): no capacity can be known better."""
 EPOCHS: Final = 4
 """Stretches of unbroken counting that are used, the newest."""
 ITERATIONS: Final = 8
@@ -45,7 +45,8 @@ STRIDE_FRAC: Final = 0.10
 LEAST_SLOPE_V: Final = 0.02
 HUBER: Final = 2.5
 INFLATE: Final = 1.2
-"""Anchors err alike where the curve is off; sigma is that much larger than white errors say."""
+"""Anchors err alike where the curve is off; sigma of the drift is that much larger than
+white errors say."""
 LEAST_CURVE_V: Final = 0.0003
 MOST_CURVE_V: Final = 0.05
 
@@ -67,6 +68,23 @@ LEAST_PAIRS: Final = 4
 PLAUSIBLE: Final = (0.15, 1.10)
 """Capacity over rated that is believed."""
 Z90: Final = 1.645
+LENGTH_FRAC: Final = 0.10
+"""SoC over which the error of a curve is the same error, as in ``soc.curve``."""
+BIN_FRAC: Final = 0.025
+LEAST_LEFT: Final = 0.25
+"""What the fit takes up of such an error cannot be seen: the rest is taken for at least
+this share of its variance."""
+LEAST_NOISE: Final = 0.25
+"""Disturbance of an anchor is never taken for less than this share of its variance."""
+
+
+def _kernel() -> FloatArray:
+    """Correlation of the error of the curve between bins of SoC."""
+    at = BIN_FRAC * np.arange(round((ocv.SOC_HIGH_FRAC - ocv.SOC_LOW_FRAC) / BIN_FRAC) + 1)
+    return np.asarray(np.exp(-np.abs(at[:, None] - at) / LENGTH_FRAC))
+
+
+_KERNEL: Final = _kernel()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +115,7 @@ class Fit:
     """Whether all the gates are passed."""
     span_frac: FloatArray
     rms_v: float
-    """Median distance of the anchors from the fitted curve, as a sigma."""
+    """Distance of the anchors from the fitted curve, quiet ones counting most."""
     curve_v: float
     now_h: float
     at_h: FloatArray
@@ -167,13 +185,14 @@ def fit(chemistry: Chemistry, anchors: Anchors, prior: Prior) -> Fit | None:
             break
 
     error = (volts - ocv.ocv_v_of(chem, soc)) / slope_v
-    away2 = np.where(known, (error * slope_v) ** 2, np.nan)
-    rms_v = math.sqrt(float(np.nanmedian(away2)) / 0.455)
-    noise_v = float(np.median(anchors.sigma_v[rows]))
-    curve_v = math.sqrt(max(rms_v**2 - noise_v**2, 0.0))
-    white = np.sqrt(covariance[0, 0])
+    rms_v, curve_v, noise = _misfit(np.where(known, error * slope_v, np.nan), sigma_v[:, 0])
     capacity_ah = expected_ah / k
-    relative = np.hypot(INFLATE * white / k, GAIN_SIGMA)
+    errors = _Errors(x, weight, covariance, soc, slope_v, epoch)
+    k_var = errors.own(noise * (sigma_v**2 + (slope_v * CHARGE_SIGMA) ** 2))
+    k_var += covariance[0, 0] ** 2 * ridge[0] + covariance[0, 1] ** 2 * ridge[1]
+    if curve_v > LEAST_CURVE_V:
+        k_var += curve_v**2 / errors.left() * errors.common()
+    relative = np.hypot(np.sqrt(k_var) / k, GAIN_SIGMA)
     span = _span(soc, known & (slope_v >= TELLING_V))
     good = (
         (span >= LEAST_SPAN_FRAC)
@@ -201,6 +220,69 @@ def fit(chemistry: Chemistry, anchors: Anchors, prior: Prior) -> Fit | None:
         covariance=covariance,
         epoch=epoch,
     )
+
+
+def _misfit(away_v: FloatArray, sigma_v: FloatArray) -> tuple[float, float, float]:
+    """(distance of the anchors from the fit, share of it by the curve, both V; variance of
+    their disturbance over what it was taken for, at most 1).
+
+    What all groups of a pack have in common at an anchor counts, so that one bad group
+    does not; quiet anchors count most. Anchors that lie closer to the fit than their own
+    error allows show that it was overstated.
+    """
+    shown_v2 = np.nanmedian(away_v * away_v, axis=1)
+    weight = np.isfinite(shown_v2) / (sigma_v**2 + segments.NOISE_V**2)
+    total = max(float(weight.sum()), 1e-9)
+    rms_v2 = float((weight * np.nan_to_num(shown_v2)).sum()) / total
+    noise_v2 = float((weight * sigma_v**2).sum()) / total
+    curve_v = math.sqrt(max(rms_v2 - LEAST_NOISE * noise_v2, 0.0))
+    return math.sqrt(rms_v2), curve_v, min(max(rms_v2 / noise_v2, LEAST_NOISE), 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Errors:
+    """What an error of the voltages does to the fitted ``k``; arguments of the fit."""
+
+    x: FloatArray
+    weight: FloatArray
+    covariance: FloatArray
+    soc: FloatArray
+    slope_v: FloatArray
+    epoch: NDArray[np.int64]
+
+    def _gain(self) -> FloatArray:
+        """Change of ``k`` per volt at each anchor, 1/V."""
+        share = np.einsum("an,arn->rn", self.covariance[0], self.x)
+        return np.asarray(share * self.weight / self.slope_v)
+
+    def own(self, error_v2: FloatArray) -> FloatArray:
+        """Variance of ``k`` by errors that each anchor has for itself.
+
+        Args:
+            error_v2: Their variance, V^2, ``(rows, n)``.
+        """
+        return np.asarray((self._gain() ** 2 * error_v2).sum(axis=0))
+
+    def common(self) -> FloatArray:
+        """Variance of ``k`` per V^2 of an error of the curve, which anchors at one SoC share."""
+        n = self.soc.shape[1]
+        place = ((self.soc - ocv.SOC_LOW_FRAC) / BIN_FRAC).astype(np.intp)
+        flat = (place * n + np.arange(n)).ravel()
+        size = _KERNEL.shape[0] * n
+        summed = np.bincount(flat, self._gain().ravel(), size).reshape(-1, n)
+        return np.asarray((summed * (_KERNEL @ summed)).sum(axis=0))
+
+    def left(self) -> float:
+        """Share of the variance of such an error that the fit leaves to be seen."""
+        j = int(np.argsort(self.covariance[0, 0])[self.soc.shape[1] // 2])
+        x, w, slope = self.x[:, :, j], self.weight[:, j], self.slope_v[:, j]
+        hat = (x.T @ self.covariance[:, :, j] @ x) * w
+        same = self.epoch[:, None] == self.epoch
+        hat += same * w / np.maximum((same * w).sum(axis=1), 1e-9)[:, None]
+        rest = (np.eye(w.size) - hat) * slope[:, None] / slope
+        place = ((self.soc[:, j] - ocv.SOC_LOW_FRAC) / BIN_FRAC).astype(np.intp)
+        shown = np.einsum("ij,jk,ik->i", rest, _KERNEL[np.ix_(place, place)], rest, optimize=True)
+        return max(float(np.median(shown)), LEAST_LEFT)
 
 
 def _rows(anchors: Anchors) -> NDArray[np.intp]:

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.health import ocv
-from ems.health.inputs import TEMP_HIGH_C, TEMP_LOW_C, UNCERTAIN, PackInputs
-from ems.health.learning import capacity, knee, resistance, segments, selfdischarge
+from ems.health.inputs import PackInputs
+from ems.health.learning import (
+    capacity,
+    knee,
+    resistance,
+    segments,
+    selfdischarge,
+    surroundings,
+)
 from ems.health.learning.bounds import Handed, hand_out
 from ems.health.learning.resistance import NEVER_S, ResistanceState
 from ems.health.learning.segments import Anchors, Look
@@ -154,16 +160,16 @@ def learn(
         prepared: Its constants.
     """
     now_s = snapshot.now_s
-    state = _count(state, inputs, dt_s, gap_s)
-    learning = state.resistance
-    warmed_s = state.warmed_s
+    learning, warmed_s = state.resistance, state.warmed_s
     if now_s - warmed_s >= WARM_S or now_s < warmed_s:
         warmed_s = now_s
         learning = resistance.warm(
-            learning, _mean_c(snapshot, prepared), *_slopes_v(soc_frac, learning, prepared)
+            learning,
+            surroundings.mean_c(snapshot, prepared),
+            *surroundings.slopes_v(soc_frac, learning, prepared),
         )
     learning = resistance.learn(learning, snapshot, inputs, usable, prepared)
-    state = replace(state, resistance=learning, warmed_s=warmed_s)
+    state = _counted(state, learning, warmed_s, inputs, dt_s, gap_s)
 
     turn = int(state.looked_s.argmin())
     if not LOOK_S > now_s - float(state.looked_s[turn]) >= 0.0:
@@ -189,56 +195,49 @@ def applied(cells: "CellState", state: GroupState, prepared: Prepared) -> "CellS
     )
 
 
-def _count(state: GroupState, inputs: PackInputs, dt_s: float, gap_s: float) -> GroupState:
-    """Charge, hours, and where the count breaks."""
+def _counted(
+    state: GroupState,
+    learning: ResistanceState,
+    warmed_s: float,
+    inputs: PackInputs,
+    dt_s: float,
+    gap_s: float,
+) -> GroupState:
+    """State with resistance as learned, charge, hours, and where the count breaks."""
     moved_ah = inputs.current_a * (dt_s / S_PER_H)
-    amps = np.abs(inputs.current_a)
-    share = -math.expm1(-dt_s / ROUND_S)
-    lost_s = np.where(inputs.current_known, 0.0, state.lost_s + dt_s)
-    breaks = (lost_s >= LOST_S) & (state.lost_s < LOST_S)
-    anchors, epoch = state.anchors, state.epoch
-    if gap_s > 0.0:
-        breaks = np.ones(breaks.size, np.bool_)
-    if breaks.any():
+    rise_a = np.abs(inputs.current_a)
+    rise_a -= state.mean_a
+    rise_a *= -math.expm1(-dt_s / ROUND_S)
+    lost_s, anchors, epoch = state.lost_s, state.anchors, state.epoch
+    known = np.count_nonzero(inputs.current_known) == lost_s.size
+    if gap_s > 0.0 or not known or np.count_nonzero(lost_s):
+        lost_s = np.where(inputs.current_known, 0.0, state.lost_s + dt_s)
+        breaks = (lost_s >= LOST_S) & (state.lost_s < LOST_S)
+        breaks |= gap_s > 0.0
         epoch = epoch + breaks
         anchors = tuple(
             segments.broken(a) if b else a for a, b in zip(anchors, breaks.tolist(), strict=True)
         )
-    return replace(
-        state,
+    return GroupState(
+        resistance=learning,
+        anchors=anchors,
         drawn_ah=state.drawn_ah + moved_ah,
-        through_ah=state.through_ah + np.abs(moved_ah),
-        mean_a=state.mean_a + share * (amps - state.mean_a),
+        through_ah=state.through_ah + np.abs(moved_ah, out=moved_ah),
+        mean_a=np.add(state.mean_a, rise_a, out=rise_a),
         lost_s=lost_s,
         epoch=epoch,
-        anchors=anchors,
         hours=state.hours + (dt_s + gap_s) / S_PER_H,
+        looked_s=state.looked_s,
+        warmed_s=warmed_s,
+        fitted_h=state.fitted_h,
+        fitted_on=state.fitted_on,
+        capacity_day=state.capacity_day,
+        curve_v=state.curve_v,
+        history=state.history,
+        knees=state.knees,
+        learned=state.learned,
+        handed=state.handed,
     )
-
-
-def _mean_c(snapshot: SiteSnapshot, prepared: Prepared) -> FloatArray:
-    """Mean usable temperature per pack, degC; 25 without one, where nothing is scaled."""
-    cells = snapshot.cells
-    temps = cells.temp_c
-    fit = (temps > TEMP_LOW_C) & (temps < TEMP_HIGH_C) & (cells.temp_quality <= UNCERTAIN)
-    start = prepared.layout.temp_start
-    total = np.add.reduceat(np.where(fit, temps, 0.0), start)
-    count = np.add.reduceat(fit.astype(np.float64), start)
-    return np.where(count > 0.0, total / np.maximum(count, 1.0), 25.0)
-
-
-def _slopes_v(
-    soc_frac: FloatArray, learning: ResistanceState, prepared: Prepared
-) -> tuple[FloatArray, FloatArray]:
-    """dOCV/dSoC per pack at the mean SoC of its groups, V, and the larger of it and of
-    the slope that the voltage itself points to."""
-    start, count = prepared.layout.cell_start, prepared.cells_of_pack
-    mean = np.add.reduceat(soc_frac, start) / count
-    seen = np.add.reduceat((learning.mean_v > 0.0).astype(np.float64), start)
-    shown_v = np.add.reduceat(learning.mean_v, start) / np.maximum(seen, 1.0)
-    shown = ocv.soc_from_ocv_of(prepared.chem, shown_v)
-    slope_v = ocv.slope_v_of(prepared.chem, mean)
-    return slope_v, np.maximum(slope_v, ocv.slope_v_of(prepared.chem, shown))
 
 
 def _look(
@@ -255,15 +254,15 @@ def _look(
     """A look at one pack, for an anchor."""
     looked_s = state.looked_s.copy()
     looked_s[pack] = snapshot.now_s
-    state = replace(state, looked_s=looked_s)
     learning, own = state.resistance, site.layout.cell_slices[pack]
     same = float(learning.at_s[pack]) == float(inputs.current_at_s[pack])
-    if not inputs.current_known[pack] or not same or not usable[own].any():
-        return state
+    fit = usable[own]
+    if not inputs.current_known[pack] or not same or not fit.any():
+        return replace(state, looked_s=looked_s)
     ohm = float(prepared.group_ohm[pack] * learning.warmth[pack])
     rested_v = snapshot.cells.voltage_v[own] + resistance.drop_v(learning, pack, own)
     seen = Look(
-        volts=np.where(usable[own], rested_v, np.nan),
+        volts=rested_v if np.count_nonzero(fit) == fit.size else np.where(fit, rested_v, np.nan),
         sigma_v=segments.disturbance_v(
             ohm,
             float(learning.current_a[pack]),
@@ -277,9 +276,11 @@ def _look(
         capacity_ah=float(prepared.capacity_ah[pack]),
         day=day,
     )
-    anchors = list(state.anchors)
-    anchors[pack] = segments.look(anchors[pack], seen)
-    return replace(state, anchors=tuple(anchors))
+    looked = segments.look(state.anchors[pack], seen)
+    if looked is state.anchors[pack]:
+        return replace(state, looked_s=looked_s)
+    anchors = (*state.anchors[:pack], looked, *state.anchors[pack + 1 :])
+    return replace(state, looked_s=looked_s, anchors=anchors)
 
 
 def _fit_due(state: GroupState, pack: int, site: Site) -> bool:

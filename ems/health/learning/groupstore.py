@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.health.learning import groups, knee, resistance, segments
+from ems.health.learning import groups, knee, pairs, segments
 from ems.health.learning.groups import GroupState
 from ems.health.learning.segments import SLOTS, Anchors
 from ems.health.prepare import prepare
@@ -104,7 +104,7 @@ def load(saved: dict[str, dict[str, Any]], fresh: GroupState, site: Site) -> Gro
         for name in _FLAGS:
             learned[name][own] = _flags(data["learned"][name], n)
         kept = data["resistance"]
-        size = resistance.N
+        size = pairs.N
         steps[index] = _numbers(kept["steps"], (), (0.0, MOST))
         matrix = _numbers(kept["information"], (size * size,), (-1e15, 1e15)).reshape(size, size)
         if not (np.diag(matrix) >= 0.0).all() or not np.allclose(matrix, matrix.T):

@@ -18,32 +18,18 @@ from typing import Final
 import numpy as np
 
 from ems.health.inputs import PackInputs
+from ems.health.learning import pairs
 from ems.health.prepare import ARRHENIUS_K, ROOM_K, Prepared
 from ems.model import BoolArray, FloatArray, SiteSnapshot
-from ems.units import S_PER_H
 
-KELVIN: Final = 273.15
 NEVER_S: Final = -1e9
 ALIGNED_S: Final = 0.3
-"""Voltage and current of a sample must be this close, or it is not used: with the
-blocks of a slow bus read apart, one shows a step and the other does not."""
+"""Voltage and current must be sampled this close: of a step only one of them may tell."""
 LONGEST_S: Final = 10.5
 """After a longer silence the filters start anew."""
-FAST_S: Final = 4.0
-SLOW_S: Final = 50.0
-"""Time constants of the two RC pairs. Cells have a spectrum; between 1 s and 2 min two
-pairs describe it to some percent."""
 HIGH_PASS_S: Final = 150.0
 LEAST_STEP: Final = 0.2
 """Current above the high pass from which a sample says anything, of a load step (0.1 C)."""
-SHARES: Final = (0.75, 0.12, 0.75)
-"""R0, fast and slow pair over the 10 s resistance before anything is learned: fit of
-30 A pulses of a used Nissan Leaf cell (R0 1.53, 0.24 at 3 s, 1.53 mohm at 50 s). Scaled
-to give 1 after 10 s, see ``_PRIOR``."""
-SCALE_SIGMA: Final = 0.5
-"""Relative error (1 sigma) of the intake resistance as a whole..."""
-SHARE_SIGMA: Final = (0.15, 0.15, 0.35)
-"""...and of each part of it by itself."""
 ACTIVATION_SIGMA_K: Final = 400.0
 """How far a cell's activation temperature may lie from ``ARRHENIUS_K``, K (1 sigma);
 20 to 25 kJ/mol are usual for the resistance of aged cells."""
@@ -53,18 +39,19 @@ MODEL_SIGMA: Final = 0.03
 """Error of the two-pair model as a share of the drop (1 sigma)..."""
 RUN: Final = 10.0
 """...which so many samples in a row have in common, while noise is new in each."""
-FLOOR_SIGMA: Final = 0.02
-"""No R0 is known better (1 sigma): gain of the current sensor and the like."""
-FLOOR10_SIGMA: Final = 0.035
-"""Nor a 10 s resistance: two pairs for a spectrum move some percent of it."""
-BLUR_SIGMA: Final = 0.20
-"""What the fast pair does between two samples is told from R0 by its assumed time constant
-alone: this share of R0 times ``1 - exp((1 s - interval) / FAST_S)`` is uncertain (1 sigma)."""
+FLOOR_SIGMA: Final = 0.05
+"""No R0 is known better (1 sigma): two pairs for a spectrum move some percent of it."""
+FLOOR10_SIGMA: Final = 0.03
+"""Nor a 10 s resistance."""
+BLUR_SIGMA: Final = 0.08
+"""What the fast pair does between two samples cannot be told from R0: this share of R0
+times ``1 - exp((1 s - interval) / FAST_S)`` is uncertain (1 sigma)."""
+WARM_SHARE: Final = 0.4
+"""Share of ``ACTIVATION_SIGMA_K`` that stays uncertain (1 sigma) after learning: a site has
+one climate, and the lever between its nights and days is short."""
 STEEP_V: Final = 2.0
 """Slope of the OCV from which a sample is not used, V per unit of SoC: at the ends of the
 curve the fall of the OCV drowns the resistance."""
-MOVED_SIGMA: Final = 0.4
-"""Error of what counting says the OCV fell, as a share of it (1 sigma): capacity, slope."""
 MOVED_REST: Final = 0.1
 """What of it changes from hour to hour."""
 CLIP_V: Final = 0.005
@@ -73,17 +60,13 @@ CLIP_DROPS: Final = 2.0
 MEMORY_S: Final = 30.0 * 86_400.0
 """Old evidence fades with this time constant, so that ageing is followed."""
 SOLVE_S: Final = 300.0
-TEN_S: Final = 10.0
 SPACING_SHARE: Final = 0.1
-N: Final = 5
-"""Unknowns per cell: three parts at 25 degC, the departure from ``ARRHENIUS_K``, and by how
-much the fall of the OCV differs from what counting says."""
+_MINUS_TAU_S: Final = np.array(((-pairs.FAST_S,), (-pairs.SLOW_S,), (-HIGH_PASS_S,)))
 LEAST_STEPS: Final = 10
 SURE_SIGMA: Final = 0.10
 """A learned resistance is good from this relative sigma (1 sigma) on..."""
 PLAUSIBLE: Final = (0.2, 5.0)
-"""...and within these multiples of a new group's; a reversed sign is below, a frozen
-voltage too."""
+"""...and within these multiples of a new group's; reversed or frozen is below."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,26 +112,21 @@ class ResistanceState:
     """The same of the 10 s resistance."""
 
 
-def arrhenius(temp_c: FloatArray) -> FloatArray:
-    """Resistance at a temperature over that at 25 degC, > 0, 1 at 25 degC."""
-    return np.asarray(np.exp(ARRHENIUS_K * (1.0 / (temp_c + KELVIN) - 1.0 / ROOM_K)))
-
-
 def initial(prepared: Prepared) -> ResistanceState:
     """State that knows what intake knows."""
     layout = prepared.layout
     n_cells, n_packs = layout.pack_of_cell.size, prepared.series.size
     prior = prepared.group_ohm.take(layout.pack_of_cell)
-    _, sigma, sigma10 = _precision(prepared)
+    ones = np.ones(n_packs)
     return ResistanceState(
         at_s=np.full(n_packs, NEVER_S),
         current_a=np.zeros(n_packs),
         fast_a=np.zeros(n_packs),
         slow_a=np.zeros(n_packs),
-        mean=np.zeros((N - 1, n_packs)),
+        mean=np.zeros((pairs.N - 1, n_packs)),
         warmth=np.ones(n_packs),
         departure=np.zeros(n_packs),
-        information=np.zeros((n_packs, N, N)),
+        information=np.zeros((n_packs, pairs.N, pairs.N)),
         steps=np.zeros(n_packs),
         spacing_s=np.ones(n_packs),
         solved_s=np.full(n_packs, NEVER_S),
@@ -156,10 +134,10 @@ def initial(prepared: Prepared) -> ResistanceState:
         steep=np.zeros(n_packs, np.bool_),
         moved_v=np.zeros(n_packs),
         mean_v=np.zeros(n_cells),
-        response=np.zeros((N, n_cells)),
-        parts_ohm=np.outer(_PRIOR, prior),
-        sigma_frac=sigma,
-        sigma10_frac=sigma10,
+        response=np.zeros((pairs.N, n_cells)),
+        parts_ohm=np.outer(pairs.PRIOR, prior),
+        sigma_frac=pairs.relative_sigma(pairs.PART0, pairs.COVARIANCE, pairs.PRIOR) * ones,
+        sigma10_frac=pairs.relative_sigma(pairs.PART10, pairs.COVARIANCE, pairs.PRIOR) * ones,
     )
 
 
@@ -171,7 +149,7 @@ def warm(
     The slope is that at the SoC estimate, the steepest the larger of it and of the one
     that the voltage itself points to.
     """
-    inverse = 1.0 / (temp_c + KELVIN) - 1.0 / ROOM_K
+    inverse = 1.0 / (temp_c + pairs.KELVIN) - 1.0 / ROOM_K
     return replace(
         state,
         warmth=np.exp(ARRHENIUS_K * inverse),
@@ -199,88 +177,140 @@ def learn(
     """
     layout = prepared.layout
     pack = layout.pack_of_cell
-    volts_at_s = snapshot.cells.voltage_at_s
-    late_s = np.abs(volts_at_s - inputs.current_at_s.take(pack))
-    worst_s = np.maximum.reduceat(late_s, layout.cell_start)
+    late_s = snapshot.cells.voltage_at_s - inputs.current_at_s.take(pack)
+    worst_s = np.maximum.reduceat(np.abs(late_s, out=late_s), layout.cell_start)
     lasted_s = inputs.current_at_s - state.at_s
-    fresh = inputs.current_known & (lasted_s > 0.0) & (worst_s < ALIGNED_S)
-    if not fresh.any():
+    fresh = (worst_s < ALIGNED_S) & (lasted_s > 0.0)
+    fresh &= inputs.current_known
+    n_fresh = np.count_nonzero(fresh)
+    if not n_fresh:
         return state
+    whole = n_fresh == fresh.size
+    now_a, at_s = inputs.current_a, inputs.current_at_s
     begun = lasted_s < LONGEST_S
-    lasted_s = np.where(fresh & begun, lasted_s, 0.0)
-    anew = fresh & ~begun
+    anew = None
+    if not whole or np.count_nonzero(begun) < begun.size:
+        anew = fresh & ~begun
+        begun &= fresh
+        lasted_s = np.where(begun, lasted_s, 0.0)
+        at_s = np.where(fresh, at_s, state.at_s)
 
-    now_a = inputs.current_a
-    fast_a = state.fast_a + (1.0 - np.exp(lasted_s / -FAST_S)) * (now_a - state.fast_a)
-    slow_a = state.slow_a + (1.0 - np.exp(lasted_s / -SLOW_S)) * (now_a - state.slow_a)
-    if anew.any():
+    fast_rate, slow_rate, rate = 1.0 - np.exp(lasted_s / _MINUS_TAU_S)
+    fast_a = state.fast_a + fast_rate * (now_a - state.fast_a)
+    slow_a = state.slow_a + slow_rate * (now_a - state.slow_a)
+    if anew is not None and anew.any():
         # Nobody knows what flowed before: as if it had been this current for long.
         fast_a, slow_a = np.where(anew, now_a, fast_a), np.where(anew, now_a, slow_a)
-    f, rate = state.warmth, 1.0 - np.exp(lasted_s / -HIGH_PASS_S)
-    seen = np.array((f * now_a, f * fast_a, f * slow_a, f * state.departure * now_a))
-    mean = state.mean + np.where(anew, 1.0, rate) * (seen - state.mean)
+    f, kept = state.warmth, 1.0 - rate
+    seen = np.array((now_a, fast_a, slow_a, state.departure))
+    seen *= f
+    seen[pairs.N - 2] *= now_a
+    fallen_v = state.slope_v * now_a
+    fallen_v *= lasted_s
+    fallen_v /= prepared.capacity_as
+    moved_v = kept * (state.moved_v + fallen_v)
+    if anew is not None:
+        rate = np.where(anew, 1.0, rate)
+        kept = 1.0 - rate
+        moved_v = np.where(anew, 0.0, moved_v)
+    mean = state.mean + rate * (seen - state.mean)
 
-    fallen_v = state.slope_v * now_a * lasted_s / (S_PER_H * prepared.capacity_ah)
-    moved_v = np.where(anew, 0.0, (1.0 - rate) * (state.moved_v + fallen_v))
-
-    volts = snapshot.cells.voltage_v
-    fit = usable & fresh.take(pack)
+    fit = usable if whole else usable & fresh.take(pack)
     known = state.mean_v > 0.0
-    away_v = np.subtract(volts, state.mean_v, out=np.zeros(volts.shape), where=fit)
-    share = np.where(anew, 1.0, rate).take(pack)
-    mean_v = state.mean_v + np.where(known, share, 1.0) * away_v
-    x = np.empty((N, now_a.size))
-    np.subtract(seen, mean, out=x[: N - 1])
-    x[N - 1] = moved_v / prepared.group_ohm
-    excited = fresh & begun & ~state.steep
-    excited &= np.abs(x[0]) > f * LEAST_STEP * prepared.step_a
+    mean_v = rate.take(pack)
+    if np.count_nonzero(known) + np.count_nonzero(fit) == 2 * fit.size:
+        known = fit
+        away_v = snapshot.cells.voltage_v - state.mean_v
+    else:
+        away_v = np.zeros(fit.size)
+        np.subtract(snapshot.cells.voltage_v, state.mean_v, out=away_v, where=fit)
+        mean_v[~known] = 1.0
+    mean_v *= away_v
+    mean_v += state.mean_v
     stepped = np.abs(now_a - state.current_a) > prepared.step_a
-    after = replace(
-        state,
-        at_s=np.where(fresh, inputs.current_at_s, state.at_s),
-        current_a=np.where(fresh, now_a, state.current_a),
+    stepped &= begun
+    steps, spacing_s = state.steps, state.spacing_s
+    if np.count_nonzero(stepped):
+        steps = steps + stepped
+        spacing_s = spacing_s + SPACING_SHARE * stepped * (lasted_s - spacing_s)
+    above = seen[0] - mean[0]
+    excited = np.abs(above) > f * LEAST_STEP * prepared.step_a
+    excited &= begun
+    excited &= ~state.steep
+    information, response = state.information, state.response
+    if np.count_nonzero(excited):
+        x = np.empty((pairs.N, now_a.size))
+        np.subtract(seen, mean, out=x[: pairs.N - 1])
+        np.divide(moved_v, prepared.group_ohm, out=x[pairs.N - 1])
+        used = fit & known & excited.take(pack)
+        high_v = away_v * (1.0 - rate.take(pack))
+        information, response = _added(state, x, used, high_v, moved_v, prepared)
+    return ResistanceState(
+        at_s=at_s,
+        current_a=now_a if whole else np.where(fresh, now_a, state.current_a),
         fast_a=fast_a,
         slow_a=slow_a,
         mean=mean,
+        warmth=f,
+        departure=state.departure,
+        information=information,
+        steps=steps,
+        spacing_s=spacing_s,
+        solved_s=state.solved_s,
+        slope_v=state.slope_v,
+        steep=state.steep,
         moved_v=moved_v,
         mean_v=mean_v,
-        steps=state.steps + (fresh & begun & stepped),
-        spacing_s=state.spacing_s
-        + SPACING_SHARE * (fresh & begun & stepped) * (lasted_s - state.spacing_s),
+        response=response,
+        parts_ohm=state.parts_ohm,
+        sigma_frac=state.sigma_frac,
+        sigma10_frac=state.sigma10_frac,
     )
-    if not excited.any():
-        return after
-    high_v = away_v * (1.0 - share)
-    return _add(after, x, fit & known & excited.take(pack), high_v, prepared)
 
 
-def _add(
-    state: ResistanceState, x: FloatArray, fit: BoolArray, high_v: FloatArray, prepared: Prepared
-) -> ResistanceState:
-    """Sums with one more sample: regressors ``x`` (N, n_packs), voltages above the high pass.
+def _added(
+    state: ResistanceState,
+    x: FloatArray,
+    fit: BoolArray,
+    high_v: FloatArray,
+    moved_v: FloatArray,
+    prepared: Prepared,
+) -> tuple[FloatArray, FloatArray]:
+    """``information`` and ``response`` with one more sample.
 
     Where one cell of a pack is unusable its response is taken as expected, so that the
     regressors stay those of the pack.
+
+    Args:
+        state: Before this sample.
+        x: Regressors, shape ``(N, n_packs)``.
+        fit: Cells that say something.
+        high_v: Their voltages above the high pass, V.
+        moved_v: As ``ResistanceState.moved_v`` with this sample.
+        prepared: Constants of the site.
     """
     layout = prepared.layout
     pack = layout.pack_of_cell
     drop_v = prepared.group_ohm * np.abs(x[0])
     used = np.logical_or.reduceat(fit, layout.cell_start)
-    common_v2 = (MODEL_SIGMA * drop_v) ** 2 + (MOVED_REST * state.moved_v) ** 2
+    common_v2 = (MODEL_SIGMA * drop_v) ** 2 + (MOVED_REST * moved_v) ** 2
     weight = used / (NOISE_V**2 + RUN * common_v2)
     regressors = x.take(pack, axis=1)
-    expected_v = -np.einsum("jc,jc->c", state.parts_ohm, regressors)
+    expected_v = np.einsum("jc,jc->c", state.parts_ohm, regressors)
+    np.negative(expected_v, out=expected_v)
     bound_v = (CLIP_V + CLIP_DROPS * drop_v).take(pack)
-    error_v = np.where(fit, high_v - expected_v, 0.0)
+    error_v = high_v - expected_v
+    if np.count_nonzero(fit) < fit.size:
+        error_v[~fit] = 0.0
     np.minimum(error_v, bound_v, out=error_v)
-    np.maximum(error_v, -bound_v, out=error_v)
+    np.maximum(error_v, np.negative(bound_v, out=bound_v), out=error_v)
     error_v += expected_v
-    regressors *= (weight.take(pack) * error_v)[None, :]
+    error_v *= weight.take(pack)
+    regressors *= error_v
     weighted = x * weight
-    return replace(
-        state,
-        information=state.information + np.einsum("ip,jp->pij", weighted, x),
-        response=state.response - regressors,
+    return (
+        state.information + np.einsum("ip,jp->pij", weighted, x),
+        np.subtract(state.response, regressors, out=regressors),
     )
 
 
@@ -297,7 +327,6 @@ def solve(state: ResistanceState, pack: int, now_s: float, prepared: Prepared) -
     if not state.information[pack].any():
         return replace(state, solved_s=solved_s)
     own = prepared.layout.cell_slices[pack]
-    precision, _, _ = _precision(prepared)
     prior = float(prepared.group_ohm[pack])
     before_s = float(state.solved_s[pack])
     fade = math.exp(-min(now_s - before_s, MEMORY_S) / MEMORY_S) if before_s > NEVER_S else 1.0
@@ -307,15 +336,21 @@ def solve(state: ResistanceState, pack: int, now_s: float, prepared: Prepared) -
     information[pack] *= fade
     response[:, own] *= fade
     # In units of the intake resistance, where the prior is the same for every pack.
+    spacing_s = max(float(state.spacing_s[pack]), 1.0)
+    precision = pairs.precision(spacing_s)
     covariance = np.linalg.inv(precision + information[pack] * prior**2)
-    expected = precision @ _PRIOR
+    expected = precision @ pairs.PRIOR
     parts = covariance @ (expected[:, None] + response[:, own] * prior)
     parts_ohm[:, own] = parts * prior
     middle = np.median(parts, axis=1)
-    blur = -BLUR_SIGMA * math.expm1(min(1.0 - float(state.spacing_s[pack]), 0.0) / FAST_S)
-    floor0 = math.hypot(FLOOR_SIGMA, blur)
-    sigma[pack] = _relative(_PART0, covariance, middle, floor0)
-    sigma10[pack] = _relative(_PART10, covariance, middle, FLOOR10_SIGMA)
+    blur = -BLUR_SIGMA * math.expm1((1.0 - spacing_s) / pairs.FAST_S)
+    climate = WARM_SHARE * float(state.departure[pack])
+    sigma[pack] = pairs.relative_sigma(
+        pairs.PART0, covariance, middle, math.hypot(FLOOR_SIGMA, blur, climate)
+    )
+    sigma10[pack] = pairs.relative_sigma(
+        pairs.PART10, covariance, middle, math.hypot(FLOOR10_SIGMA, climate)
+    )
     return replace(
         state,
         information=information,
@@ -334,12 +369,12 @@ def r0_ohm(state: ResistanceState) -> FloatArray:
 
 def ten_s_ohm(state: ResistanceState) -> FloatArray:
     """Resistance of each reported cell 10 s after a step at 25 degC, ohm."""
-    return np.asarray(_PART10 @ state.parts_ohm)
+    return np.asarray(pairs.PART10 @ state.parts_ohm)
 
 
 def rc_ohm(state: ResistanceState) -> FloatArray:
     """What comes on top of R0 up to 60 s after a step at 25 degC, ohm."""
-    return np.asarray(_PART60 @ state.parts_ohm - state.parts_ohm[0])
+    return np.asarray(pairs.PART60 @ state.parts_ohm - state.parts_ohm[0])
 
 
 def good(state: ResistanceState, prepared: Prepared) -> BoolArray:
@@ -363,38 +398,3 @@ def drop_v(state: ResistanceState, pack: int, own: slice) -> FloatArray:
     now_a = float(state.current_a[pack])
     x = (now_a, float(state.fast_a[pack]), float(state.slow_a[pack]), departure * now_a, 0.0)
     return np.asarray(f * (np.array(x) @ state.parts_ohm[:, own]))
-
-
-def _grown(after_s: float) -> FloatArray:
-    fast, slow = -math.expm1(-after_s / FAST_S), -math.expm1(-after_s / SLOW_S)
-    return np.array((1.0, fast, slow, 0.0, 0.0))
-
-
-_PART0: Final = _grown(0.0)
-_PART10: Final = _grown(TEN_S)
-_PART60: Final = _grown(60.0)
-_PRIOR: Final[FloatArray] = np.array((*(np.array(SHARES) / (_PART10[:3] @ SHARES)), 0.0, 1.0))
-
-
-def _relative(
-    part: FloatArray, covariance: FloatArray, middle: FloatArray, floor: float = 0.0
-) -> float:
-    value = float(part @ middle)
-    if value <= 0.0:
-        return 1.0
-    return min(math.hypot(math.sqrt(float(part @ covariance @ part)) / value, floor), 1.0)
-
-
-def _precision(prepared: Prepared) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Prior in units of the intake resistance: precision ``(N, N)``, relative sigma of R0
-    and of the 10 s resistance per pack."""
-    shares = _PRIOR
-    spread = np.array((*SHARE_SIGMA, SHARES[0], MOVED_SIGMA))
-    scaled = np.where(np.arange(N) < N - 1, shares, 0.0)
-    covariance = SCALE_SIGMA**2 * np.outer(scaled, scaled) + np.diag(spread**2)
-    ones = np.ones(prepared.series.size)
-    return (
-        np.asarray(np.linalg.inv(covariance), np.float64),
-        _relative(_PART0, covariance, shares) * ones,
-        _relative(_PART10, covariance, shares) * ones,
-    )

@@ -136,7 +136,7 @@ def look(anchors: Anchors, seen: Look) -> Anchors:
             anchors = _add(anchors, best, seen)
         best = _begin(seen.ah, seen.at_h, seen.volts.size)
     if seen.sigma_v > MOST_SIGMA_V:
-        return replace(anchors, candidate=best)
+        return _with(anchors, best)
     near = abs(seen.ah - best.ah) <= SAME_FRAC * seen.capacity_ah
     if best.looks and near and seen.sigma_v <= SIMILAR * best.sigma_v:
         n = min(best.looks + 1, MOST_LOOKS)
@@ -160,7 +160,12 @@ def look(anchors: Anchors, seen: Look) -> Anchors:
             soc_frac=seen.soc_frac,
             volts=seen.volts,
         )
-    return replace(anchors, candidate=best)
+    return _with(anchors, best)
+
+
+def _with(anchors: Anchors, best: Candidate) -> Anchors:
+    """Anchors with this candidate; the same object if it is theirs already."""
+    return anchors if best is anchors.candidate else replace(anchors, candidate=best)
 
 
 def broken(anchors: Anchors) -> Anchors:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ems import health
 from ems.health import prepare
-from ems.health.learning import resistance
+from ems.health.learning import pairs, resistance
 from ems.health.record.flow import LATE
 from ems.health.record.read import Record
 from ems.model import (
@@ -136,8 +136,8 @@ def run(record: Record, site: Site, unbroken: float) -> Online:
     learned = groups.learned
     solved = resistance.solve(learning, 0, float(t_s[-1]) + 1.0, prepare.prepare(site))
     parts = solved.parts_ohm[:, 0]
-    second = (1.0, 1.0 - np.exp(-1.0 / resistance.FAST_S), 1.0 - np.exp(-1.0 / resistance.SLOW_S))
-    warm = resistance.arrhenius(np.array([float(np.mean(temps))]))[0]
+    second = (1.0, 1.0 - np.exp(-1.0 / pairs.FAST_S), 1.0 - np.exp(-1.0 / pairs.SLOW_S))
+    warm = pairs.arrhenius(np.array([float(np.mean(temps))]))[0]
     steps = int(solved.steps[0])
     known = steps >= resistance.LEAST_STEPS and solved.sigma_frac[0] <= resistance.SURE_SIGMA
     r0_ohm = float(warm * np.dot(second, parts[:3]))

@@ -20,7 +20,7 @@ from ems.health.learning.groups import Learned
 from ems.health.learning.resistance import ResistanceState
 from ems.health.prepare import CELL_HIGH_V, CELL_LOW_V, FORWARD_STEP, INVERSE_STEP_V, Prepared
 from ems.health.soc import curve
-from ems.health.state import UNSTARTED_SIGMA, CellState, PackState
+from ems.health.state import NEVER_S, UNSTARTED_SIGMA, CellState, PackState
 from ems.model import BoolArray, FloatArray, IntArray, SiteSnapshot
 from ems.units import S_PER_H
 
@@ -223,6 +223,14 @@ def correct(
         seen_at_s=np.where(usable, np.maximum(at_s, cells.seen_at_s), cells.seen_at_s),
     )
     return corrected, packs
+
+
+def appeared(cells: CellState, usable: BoolArray, inputs: PackInputs, prepared: Prepared) -> bool:
+    """Whether a pack answers whose cells have never been seen: it need not wait for its turn."""
+    new = usable & (cells.seen_at_s <= NEVER_S)
+    return bool(
+        (np.logical_or.reduceat(new, prepared.layout.cell_start) & inputs.current_known).any()
+    )
 
 
 def _moved_on(

@@ -1,9 +1,10 @@
 """Readings that look alive and contradict each other: they must not teach the estimator.
 
 Cell voltages that stay the same to the last digit although current or charge had to move
-them; a current whose sign is turned, so that a load raises the voltage; a current the
-converter says nothing of. Nothing here stops a pack, that is the interlock table's; here
-they only cost certainty, and the SoC its standing as known.
+them (a charge at constant voltage, whose current falls meanwhile, is no such case); a
+current whose sign is turned, so that a load raises the voltage; a current the converter
+says nothing of. Nothing here stops a pack, that is the interlock table's; here they only
+cost certainty, and the SoC its standing as known.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from ems.health import ocv
 from ems.health.inputs import UNCERTAIN, PackInputs
 from ems.health.prepare import R0_SHARE, Prepared
 from ems.model import BoolArray, FloatArray, SiteSnapshot
@@ -21,6 +23,15 @@ FROZEN_V: Final = 0.020
 resolution of a coarse BMS."""
 FROZEN_FRAC: Final = 0.03
 """Charge over capacity after which not one cell of a pack may read the same still."""
+TOP_FRAC: Final = 0.80
+"""A charge at constant voltage holds a voltage at which a rested cell has this SoC or more."""
+TAPER: Final = 0.9
+"""Its current has fallen to this share or less once twice ``FROZEN_FRAC`` has moved (a
+coarse voltage stands still for a while before)..."""
+GROWN_FRAC: Final = 0.02
+"""...and has never grown by more than this share of C."""
+MOST_TAPER_FRAC: Final = 0.25
+"""More charge than this does not flow at constant voltage, over capacity."""
 STEP_V: Final = 0.008
 """Drop by a change of current from which its sign can be told..."""
 SURE: Final = 0.25
@@ -131,6 +142,8 @@ def look(
     whole = np.logical_and.reduceat(still, start).take(pack)
     frozen = still & (np.abs(fall_v) > FROZEN_V)
     frozen |= whole & (np.abs(moved) > FROZEN_FRAC)
+    if frozen.any():
+        frozen &= ~_held(now_v, now_a, state.cell_a, moved, prepared)
     frozen |= state.frozen & ~fresh
 
     counted = np.maximum(np.add.reduceat(usable.astype(np.float64), start), 1.0)
@@ -161,6 +174,33 @@ def look(
         denied=denied,
         unknown=denied | np.logical_and.reduceat(frozen | ~usable, start) & _any(frozen, start),
     )
+
+
+def _held(
+    now_v: FloatArray,
+    now_a: FloatArray,
+    begun_a: FloatArray,
+    moved_frac: FloatArray,
+    prepared: Prepared,
+) -> BoolArray:
+    """Cells whose charger may hold their voltage: near the top, at a current that falls.
+
+    What the drop gives back the OCV takes up; neither is known well enough at the top to
+    expect a voltage from them.
+
+    Args:
+        now_v: Voltage, V.
+        now_a: Current of the pack.
+        begun_a: The same when the voltage was new.
+        moved_frac: Charge drawn since, over capacity.
+        prepared: Constants of the site.
+    """
+    pack = prepared.layout.pack_of_cell
+    falling = (begun_a < 0.0) & (now_a <= 0.0)
+    falling &= now_a > begun_a - GROWN_FRAC * prepared.capacity_ah.take(pack)
+    falling &= (now_a >= TAPER * begun_a) | (moved_frac > -2.0 * FROZEN_FRAC)
+    top = ocv.soc_from_ocv_of(prepared.chem.take(pack), now_v) >= TOP_FRAC
+    return np.asarray(falling & top & (moved_frac > -MOST_TAPER_FRAC))
 
 
 def _any(values: BoolArray, start: np.typing.NDArray[np.intp]) -> BoolArray:
