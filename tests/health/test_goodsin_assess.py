@@ -57,10 +57,10 @@ def test_shipped_coefficients_answer_as_they_did():
     task = TASKS["second-life-cycles"]
     found = fitting.predict(task, assess.shipped(task), task.features(table))
     assert found.mean[[1, 30, 59, 61, 119]] == pytest.approx(
-        [11.6985, 11.4921, 11.3250, 12.6308, 12.1814], abs=1e-3
+        [11.6202, 11.4327, 11.2612, 12.5465, 12.1083], abs=1e-3
     )
-    assert found.low[[1, 119]] == pytest.approx([11.0027, 11.4568], abs=1e-3)
-    assert found.high[[1, 119]] == pytest.approx([12.1596, 12.6615], abs=1e-3)
+    assert found.low[[1, 119]] == pytest.approx([10.9890, 11.4506], abs=1e-3)
+    assert found.high[[1, 119]] == pytest.approx([12.2876, 12.8038], abs=1e-3)
     life = assess.shipped(TASKS["cycle-life"])
     usual = np.exp(life.model.mean(life.domain.centre[None]))
     assert usual == pytest.approx([USUAL_LIFE], rel=1e-3)
@@ -141,10 +141,14 @@ def test_fitting_on_the_spot_learns_the_users_own_cells(tmp_path):
     known, new = charge_features(cells=8), charge_features(cells=9, seed=5)
     new = new[new["cell_id"] == "c8"]
     out = answered(tmp_path, "charge-features", new.drop(columns="capacity_ah"), known)
-    error = number(out["capacity_ah"]) - new["capacity_ah"].to_numpy()
+    said = out["capacity_ah"].to_numpy() != ""
+    assert (~said).sum() <= 3
+    assert all("outside the training domain" in note for note in out["note"][~said])
+    truth = new["capacity_ah"].to_numpy()[said]
+    error = number(out["capacity_ah"][said]) - truth
     assert np.sqrt((error**2).mean()) < 0.03
-    inside = (number(out["capacity_ah_low"]) <= new["capacity_ah"].to_numpy()) & (
-        new["capacity_ah"].to_numpy() <= number(out["capacity_ah_high"])
+    inside = (number(out["capacity_ah_low"][said]) <= truth) & (
+        truth <= number(out["capacity_ah_high"][said])
     )
     assert inside.mean() > 0.5
 

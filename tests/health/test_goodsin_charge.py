@@ -1,6 +1,7 @@
 """Charge features: only the past of a cell is told, and what the two parts of the model learn."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,11 +61,11 @@ def test_cells_do_not_see_each_other():
 
 
 def test_the_past_is_looked_up_at_shares_of_the_cycles_so_far():
-    table = charge_features(cells=1).assign(cc_q_ah=lambda t: 0.3 - 0.001 * t["cycle"])
+    table = charge_features(cells=1).assign(cc_q_ah=lambda t: 0.3 * np.exp(-0.001 * t["cycle"]))
     features = TASK.features(table)
     column = features.names.index("since_50_percent_cc_q_ah")
-    # Smoothed twice over five rows a straight line lags, the same at both ends: row 40
-    # of cycles 1 to 40 is compared with cycle 20, the last at or before 20.5.
+    # Told as a logarithm. Smoothed twice over five rows a straight line lags, the same at
+    # both ends: row 40 of cycles 1 to 40 is compared with cycle 20, the last before 20.5.
     assert features.matrix[39, column] == pytest.approx(-0.001 * 20, abs=1e-9)
     assert features.matrix[0, column] == 0.0
 
@@ -74,7 +75,7 @@ def test_one_odd_first_charge_is_not_what_a_cell_was_at_first():
     column = TASK.features(table).names.index("first_cv_q_ah")
     usual = TASK.features(table).matrix[20, column]
     table.loc[0, "cv_q_ah"] = 0.2
-    assert TASK.features(table).matrix[20, column] == pytest.approx(usual, rel=0.02)
+    assert TASK.features(table).matrix[20, column] == pytest.approx(usual, abs=0.02)
 
 
 def test_a_sparse_table_is_not_smoothed_into_the_past():
@@ -82,7 +83,7 @@ def test_a_sparse_table_is_not_smoothed_into_the_past():
     sparse = table.assign(cycle=21 * table["cycle"] - 20)
     dense = table.assign(cycle=20 * table["cycle"] - 19)
     column = TASK.features(table).names.index("cc_q_ah")
-    measured = table["cc_q_ah"].to_numpy()
+    measured = np.log(table["cc_q_ah"].to_numpy())
     assert TASK.features(sparse).matrix[:, column] == pytest.approx(measured, rel=1e-12)
     assert TASK.features(dense).matrix[1:, column] != pytest.approx(measured[1:], rel=1e-4)
 
@@ -127,8 +128,8 @@ def test_a_kink_asks_for_the_shape_that_bends():
     x = np.column_stack([np.tile(np.linspace(-2.0, 2.0, CYCLES), CELLS), X[:, 3]])
     bent = kernels.Kernels(20, 1, 20).fit(x, np.floor(2.0 * x[:, 0]), GROUPS)
     smooth = kernels.Kernels(20, 1, 20).fit(X, np.sin(X).sum(axis=1), GROUPS)
-    assert bent.edge > 0.0
-    assert smooth.edge == 0.0
+    assert bent.edge > bent.gauss
+    assert smooth.edge < smooth.gauss
 
 
 def test_points_are_means_of_neighbours_and_no_row_of_the_table():
@@ -153,6 +154,53 @@ def test_the_farther_from_what_was_learned_the_less_sure():
     model = kernels.Kernels(10, 2, 5).fit(X, Y, GROUPS)
     away = X[:5] + np.array([8.0, -8.0, 8.0, 0.0])
     assert model.spread(away).min() > model.spread(X).max()
+
+
+def test_a_view_makes_a_column_count_more_or_not_at_all():
+    blind = kernels.Kernels(10, 2, 5, views=[[1.0, 0.0, 1.0, 1.0]]).fit(X, Y, GROUPS)
+    moved = X + np.array([0.0, 5.0, 0.0, 0.0])
+    assert blind.mean(moved) == pytest.approx(blind.mean(X), rel=1e-12)
+    assert (blind.share**2).mean() == pytest.approx(1.0)
+    all_alike = kernels.Kernels(10, 2, 5).fit(X, Y, GROUPS)
+    assert all_alike.mean(moved) != pytest.approx(all_alike.mean(X), rel=1e-3)
+
+
+def test_the_view_that_sees_what_matters_is_chosen():
+    views = [[1.0, 1.0, 1.0, 0.0], [1.0, 0.1, 0.1, 1.0], [0.0, 1.0, 1.0, 1.0]]
+    assert kernels.Kernels(10, 2, 10, views=views).fit(X, Y, GROUPS).share == pytest.approx(
+        np.sqrt(np.array(views[1]) / np.mean(views[1]))
+    )
+
+
+def test_a_share_of_ordinary_rows_is_inside_the_domain():
+    features, truth = fitting.usable(TASK, charge_features(cells=12))
+    fitted = fitting.fit(TASK, features, truth, {})
+    left = fitting.leave_cells_out(TASK, charge_features(cells=12), 12, 0)
+    assert 0.01 <= left.refused.mean() <= 0.10
+    assert (fitting.predict(TASK, fitted, features).distance > 1.0).mean() < 0.05
+
+
+def test_a_row_is_refused_for_being_far_out_or_for_the_models_own_doubt():
+    features, truth = fitting.usable(TASK, charge_features(cells=8))
+    fitted = fitting.fit(TASK, features, truth, {})
+    span = features.matrix[:, fitting.spanned(TASK, features)]
+    near, none = fitted.domain.distance(span), np.zeros(len(span))
+    assert fitted.strange(span, none) == pytest.approx(near)
+    assert (fitted.strange(span, none + 1.01 * fitted.unsure) > 1.0).all()
+    middle = near < 0.4
+    assert middle.any()
+    assert (fitted.strange(span, none + 0.9 * fitted.unsure)[middle] < 1.0).all()
+    deaf = replace(fitted, unsure=np.inf)
+    assert deaf.strange(span, none + 1e9) == pytest.approx(near)
+
+
+def test_what_the_spread_says_survives_json():
+    features, truth = fitting.usable(TASK, charge_features(cells=6))
+    fitted = fitting.fit(TASK, features, truth, {})
+    again = fitting.Fitted.load(json.loads(json.dumps(fitted.dump())))
+    assert again.unsure == pytest.approx(fitted.unsure, rel=1e-6)
+    assert "unsure" not in replace(fitted, unsure=np.inf).dump()
+    assert fitting.Fitted.load(replace(fitted, unsure=np.inf).dump()).unsure == np.inf
 
 
 def test_many_rows_are_answered_as_few_are():

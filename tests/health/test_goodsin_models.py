@@ -6,12 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import Ridge as PlainRidge
 from sklearn.neural_network import MLPRegressor
 
 from ems.health.goodsin import models, recipes
-from ems.health.goodsin.bounds import calibrate, equal_weights, weighted_quantile
+from ems.health.goodsin.bounds import calibrate, equal_weights, student, weighted_quantile
 from ems.health.goodsin.domain import Domain, edge, enclose
 
 RNG = np.random.Generator(np.random.PCG64(7))
@@ -129,6 +130,30 @@ def test_bounds_cover_nine_of_ten_and_grow_with_difficulty():
     assert inside.mean() == pytest.approx(0.90, abs=0.02)
     width = high - low
     assert width[spread == 4.0].mean() > 2.0 * width[spread == 1.0].mean()
+
+
+def offsets(cells):
+    """Share of strange cells inside bounds learned from so many, each cell off by a constant."""
+    rng = np.random.Generator(np.random.PCG64(cells))
+    groups = np.repeat([f"c{number:02d}" for number in range(cells)], 5)
+    none, inside = np.zeros(5 * cells), []
+    for _ in range(400):
+        bounds = calibrate(np.repeat(rng.normal(size=cells), 5), none, none, groups)
+        low, high = bounds.around(none[:1], none[:1], none[:1], None)
+        others = rng.normal(size=200)
+        inside.append(((low <= others) & (others <= high)).mean())
+    return float(np.mean(inside))
+
+
+@pytest.mark.parametrize("cells", [5, 19, 20, 40])
+def test_bounds_learned_from_few_cells_cover_cells_that_come_later(cells):
+    assert 0.85 <= offsets(cells) <= 0.95
+
+
+@pytest.mark.parametrize("cells", [4, 5, 8, 11, 60])
+def test_few_cells_widen_as_students_t_does(cells):
+    right = stats.t.ppf(0.95, cells) / stats.norm.ppf(0.95)
+    assert student(cells) == pytest.approx(right, rel=0.015)
 
 
 def test_every_cell_counts_alike():

@@ -52,9 +52,9 @@ def made_up_lot(cells=8, seed=0):
         pytest.param(LFP, "whole", 0.848, id="LFP, whole test"),
         pytest.param(LFP, "whole without SoC", 0.844, id="LFP, whole test without SoC"),
         pytest.param(LFP, "row", 0.847, id="LFP, one row"),
-        pytest.param(LFP, "row without SoC", 0.846, id="LFP, one row without SoC"),
+        pytest.param(LFP, "row without SoC", 0.841, id="LFP, one row without SoC"),
         pytest.param(LMO, "whole", 0.806, id="LMO, whole test"),
-        pytest.param(LMO, "row without SoC", 0.788, id="LMO, one row without SoC"),
+        pytest.param(LMO, "row without SoC", 0.792, id="LMO, one row without SoC"),
     ],
 )
 def test_the_usual_cell_of_a_lot_is_known(fitted, lot, way, soh):
@@ -159,10 +159,11 @@ def test_the_level_may_be_left_out_of_the_file(fitted, tmp_path):
 
 def test_a_table_with_answers_is_learned_from_in_every_way_rows_may_arrive():
     table = made_up_lot(cells=2)
-    ways = TASK.features(table).matrix[:, pulse.WAY]
+    ways = TASK.lessons(table).matrix[:, pulse.WAY]
     assert np.bincount(ways.astype(int)).tolist() == [20, 20, 20, 20]
-    blind = TASK.features(table.drop(columns="soh_frac")).matrix[:, pulse.WAY]
-    assert set(blind) == {pulse.KNOWN_WHOLE}
+    seen = TASK.features(table)
+    assert set(seen.matrix[:, pulse.WAY]) == {pulse.KNOWN_WHOLE}
+    assert np.array_equal(seen.matrix, TASK.features(table.drop(columns="soh_frac")).matrix)
 
 
 def test_coefficients_of_an_own_lot_answer_for_it_and_survive_json():

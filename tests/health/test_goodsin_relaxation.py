@@ -24,11 +24,34 @@ def answered(table, fitted):
 
 
 def test_a_row_alone_is_answered_with_bounds(fitted):
-    out = answered(rests(cycles=1), fitted)
+    out = answered(rests(cycles=1, first_cycle=300), fitted)
     assert out["note"].iloc[0] == ""
     assert out["capacity_ah"].iloc[0] == pytest.approx(2.92, abs=0.08)
     assert out["capacity_ah_low"].iloc[0] < out["capacity_ah"].iloc[0]
     assert out["capacity_ah"].iloc[0] < out["capacity_ah_high"].iloc[0]
+
+
+def test_the_same_rest_later_in_life_means_less_capacity_and_new_means_more(fitted):
+    said = [
+        float(answered(rests(cycles=1, first_cycle=cycle), fitted)["capacity_ah"].iloc[0])
+        for cycle in (2, 300, 500)
+    ]
+    assert said[0] > said[1] > said[2]
+
+
+@pytest.mark.parametrize("row", [0, 14, 29])
+def test_a_series_in_steady_change_does_not_lag_at_its_ends(row):
+    table = rests(cycles=30, lost=0.3)
+    smooth = TASK.features(table).matrix[row, relaxation.FIRST : relaxation.CHANGE]
+    alone = TASK.features(table.iloc[[row]]).matrix[0, relaxation.FIRST : relaxation.CHANGE]
+    assert smooth == pytest.approx(alone, abs=0.02)
+
+
+def test_one_odd_row_of_a_series_is_smoothed_away():
+    table, odd = rests(cycles=30), rests(cycles=30)
+    odd.loc[15, list(relaxation.SAMPLES[1:])] -= 0.002
+    usual, seen = TASK.features(table).matrix, TASK.features(odd).matrix
+    assert seen[15] == pytest.approx(usual[15], abs=0.02)
 
 
 def test_settling_deeper_means_less_capacity(fitted):
@@ -67,7 +90,8 @@ def test_a_series_starts_from_no_change_and_keeps_rows_in_place():
 
 def test_a_table_with_answers_is_learned_from_as_series_and_as_rows():
     table = rests(cycles=50).assign(capacity_ah=3.0)
-    ways = TASK.features(table).matrix[:, 0]
+    assert set(TASK.features(table).matrix[:, 0]) == {relaxation.SERIES}
+    ways = TASK.lessons(table).matrix[:, 0]
     assert np.bincount(ways.astype(int)).tolist() == [relaxation.REHEARSED, 50]
 
 

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from ems.health.goodsin import domain as domains
 from ems.health.goodsin import models
-from ems.health.goodsin.bounds import SIGMAS, Bounds, calibrate, equal_weights
+from ems.health.goodsin.bounds import (
+    SIGMAS,
+    Bounds,
+    calibrate,
+    equal_weights,
+    weighted_quantile,
+)
 from ems.health.goodsin.domain import Domain
 from ems.health.goodsin.task import Features, Floats, Ints, Task
 
@@ -49,6 +55,12 @@ class Fitted:
     domain: Domain
     about: Mapping[str, Any]
     """Where it comes from: files, hashes, versions, error figures."""
+    unsure: float = np.inf
+    """Spread of the model that is the edge of the domain by itself; infinite: it has no say."""
+
+    def strange(self, span: Floats, spread: Floats) -> Floats:
+        """Distance from the training domain; above 1 is outside. Shapes ``(n, k)``, ``(n,)``."""
+        return np.hypot(self.domain.distance(span), spread / self.unsure)
 
     def dump(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -59,6 +71,7 @@ class Fitted:
             "features": list(self.names),
             "bounds": models.rounded_tree(self.bounds.dump()),
             "domain": self.domain.dump(),
+            **({"unsure": models.rounded(self.unsure)} if np.isfinite(self.unsure) else {}),
             "model": models.dump(self.model),
         }
 
@@ -78,6 +91,7 @@ class Fitted:
             Bounds.load(data["bounds"]),
             Domain.load(data["domain"]),
             data["about"],
+            float(data.get("unsure", np.inf)),
         )
 
 
@@ -90,8 +104,8 @@ def predict(task: Task, fitted: Fitted, features: Features) -> Answers:
     if fitted.names != features.names:
         raise ValueError(f"coefficients of {fitted.task} are for other features than the task's")
     x = features.matrix
-    distance = fitted.domain.distance(x[:, spanned(task, features)])
     mean, spread = task.finish(features, fitted.model.mean(x), fitted.model.spread(x))
+    distance = fitted.strange(x[:, spanned(task, features)], spread)
     mean = np.where(task.known(features), 0.0, mean)
     low, high = (
         np.where(task.known(features), 0.0, bound)
@@ -147,22 +161,36 @@ def fit(task: Task, features: Features, target: Floats, about: Mapping[str, Any]
         )
         distance[out] = around.distance(span[out])
     mean, spread = task.finish(features, mean, spread)
-    edge = domains.edge(distance, groups, task.strangers)
+    edge, unsure = _edges(task, distance, spread, groups)
     learned = ~task.known(features)
     bounds = calibrate(
         (y - mean)[learned],
         spread[learned],
-        distance[learned] / edge,
+        np.hypot(distance / edge, spread / unsure)[learned],
         groups[learned],
         None if strata is None else strata[learned],
     )
     whole = replace(domains.enclose(span, weights, strata), edge=edge)
-    return Fitted(task.name, features.names, recipe.fit(x, y, groups), bounds, whole, about)
+    model = recipe.fit(x, y, groups)
+    return Fitted(task.name, features.names, model, bounds, whole, about, unsure)
+
+
+def _edges(
+    task: Task, distance: Floats, spread: Floats, groups: NDArray[np.str_]
+) -> tuple[float, float]:
+    """Ellipsoid distance and spread that are the edge of the domain, each by itself."""
+    if task.ordinary is None:
+        return domains.edge(distance, groups, task.strangers), np.inf
+    weights = equal_weights(groups)
+    usual, usually = (weighted_quantile(each, weights, 0.5) for each in (distance, spread))
+    strange = np.hypot(distance / usual, spread / usually)
+    edge = weighted_quantile(strange, weights, task.ordinary)
+    return usual * edge, usually * edge
 
 
 def usable(task: Task, table: pd.DataFrame) -> tuple[Features, Floats]:
     """Features and truth of the rows that can be learned from."""
-    features = task.features(table)
+    features = task.lessons(table)
     truth = task.truth(table)[features.rows]
     known = np.isfinite(truth)
     return features.take(known), truth[known]

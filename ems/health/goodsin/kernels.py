@@ -1,5 +1,6 @@
 """Kernel regression on means of neighbouring rows, its shape chosen on cells left out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -44,19 +45,21 @@ class Shape:
 SHAPES = (
     Shape(1.0, 0.7, 0.0, 1.0),
     Shape(1.0, 1.0, 0.0, 1.0),
+    Shape(2.0, 1.0, 1.0, 2.0),
     Shape(1.0, 0.7, 3.0, 2.0),
-    Shape(0.0, 1.0, 3.0, 2.0),
 )
-NOISE = 0.03
+NOISE = 0.02
 """Variance of what the features cannot tell, against the prior's."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """Kernel regression in the space ``(x - centre) / width``, columns held at ``REACH``."""
+    """Kernel regression on ``share (x - centre) / width``, columns held at ``REACH`` widths."""
 
     centre: Floats
     width: Floats
+    share: Floats
+    """How far a column tells rows apart, mean of the squares 1; shape ``(k,)``."""
     points: Floats
     """Means of neighbouring rows, never rows of the training table."""
     weights: Floats
@@ -73,7 +76,7 @@ class Field:
         mean, apart = np.zeros(len(x)), np.zeros(len(x))
         for start in range(0, len(x), AT_ONCE):
             part = slice(start, start + AT_ONCE)
-            z = held(x[part], self.centre, self.width)
+            z = held(x[part], self.centre, self.width) * self.share
             mean[part] = shape.between(z, self.points) @ self.weights + self.middle
             alike = near.between(z, self.points).max(axis=1) - 1.0
             apart[part] = -np.log(np.maximum(alike, np.exp(-REACH)))
@@ -98,7 +101,7 @@ def held(x: Floats, centre: Floats, width: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Recipe of a ``Field``: of ``SHAPES`` the one that errs least on cells left out."""
+    """Recipe of a ``Field``: of shapes and views those that err least on cells left out."""
 
     points: int
     """Of each cell, evenly spread along its life."""
@@ -108,6 +111,8 @@ class Kernels:
     """Points of each cell that the shapes are compared on."""
     along: int = -1
     """Column that says where in its life a row is."""
+    views: Sequence[Sequence[float]] = ()
+    """Weights of the columns to choose among; all alike when empty."""
 
     def fit(self, x: Floats, y: Floats, groups: NDArray[np.str_]) -> Model:
         """Exact solution on the points; every cell counts alike."""
@@ -130,14 +135,21 @@ class Kernels:
             return at, np.array([y[run].mean() for run in runs]), cells
 
         at, truth, cells = means(self.trial)
-        shape = min(SHAPES, key=lambda one: left_out(one, at, truth, cells))
+        views = [np.asarray(view, dtype=np.float64) for view in self.views or [[1.0] * z.shape[1]]]
+        shares = [np.sqrt(view / view.mean()) for view in views]
+        shape, share = min(
+            ((shape, share) for share in shares for shape in SHAPES),
+            key=lambda pair: left_out(pair[0], at * pair[1], truth, cells),
+        )
         at, truth, _ = means(self.points)
+        at = at * share
         middle, gain = float(truth.mean()), float(truth.std()) or 1.0
         system = shape.between(at, at) + NOISE * np.eye(len(at))
         weights = np.asarray(np.linalg.solve(system, (truth - middle) / gain)) * gain
         return Field(
             centre,
             width,
+            share,
             at,
             weights.astype(np.float64),
             middle,

@@ -98,6 +98,11 @@ class Task(ABC):
     """Whether coefficients come with the program; else ``--fit`` is needed."""
     strangers: ClassVar[float] = 1.5
     """A sample this many times farther out than calibration cells were is outside the domain."""
+    ordinary: ClassVar[float | None] = None
+    """Share of rows of left-out cells that is inside the domain, in place of ``strangers``.
+
+    What the model says of its own spread then counts as distance, beside the ellipsoid's.
+    """
 
     def output(self, table: pd.DataFrame) -> pd.DataFrame:
         """Key columns of the output, one row per answer; by default one per input row."""
@@ -118,6 +123,10 @@ class Task(ABC):
         Rows that the frame refused already (empty or impossible values) arrive
         as NaN in the column concerned.
         """
+
+    def lessons(self, table: pd.DataFrame) -> Features:
+        """What a model learns from: rows in every way that they may arrive."""
+        return self.features(table)
 
     @abstractmethod
     def recipe(self) -> Recipe:

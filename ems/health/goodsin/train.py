@@ -56,6 +56,13 @@ def trained(task: Task, data: Path) -> dict[str, Any]:
     judged = fitting.leave_cells_out(task, table, task.folds, seed=1)
     kept = ~judged.refused & ~task.known(judged.features)
     apart = (judged.answers.mean - judged.truth)[kept]
+    kinds = judged.features.strata
+    ways = {}
+    if kinds is not None:
+        wrong = judged.answers.mean - judged.truth
+        for kind in np.unique(kinds).tolist():
+            mine = kept & (kinds == kind)
+            ways[kind] = rounded(float(np.sqrt((wrong[mine] ** 2).mean())))
     about = {
         "target": task.target,
         "sources": sources(task, data),
@@ -63,6 +70,8 @@ def trained(task: Task, data: Path) -> dict[str, Any]:
         "rows": len(truth),
         "cells": len(np.unique(features.groups)),
         "left_out": {
+            "of": "every row in every way it may arrive",
+            "rmse_by_way": ways,
             "rmse": rounded(float(np.sqrt((apart**2).mean()))),
             "mape_pct": rounded(float(100.0 * np.abs(apart / judged.truth[kept]).mean())),
             "coverage_frac": rounded(fitting.covered(judged, task)),

@@ -35,6 +35,8 @@ AGES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Shares of the cycles so far at which the past is looked up."""
 QUICK: Final = ("cc_q_ah", "cv_q_ah", "v_mean_v", "v_slope_v_per_s", "i_mean_a")
 """Figures that also tell one cycle from the next."""
+RELATIVE: Final = ("cc_q_ah", "cc_time_s", "v_slope_v_per_s", "i_mean_a", "cv_q_ah", "cv_time_s")
+"""Figures whose ratio counts, not their difference; told as logarithms."""
 TURNS: Final = 6
 """Cycles back that are compared with their running mean."""
 TURN_ROWS: Final = 11
@@ -80,7 +82,7 @@ class Charge(Task):
     answer: ClassVar[Column] = Column("Ah", 0.05, 1000.0)
     shipped: ClassVar[bool] = False
     folds: ClassVar[int] = 4
-    strangers: ClassVar[float] = 1.0
+    ordinary: ClassVar[float | None] = 0.92
 
     def features(self, table: pd.DataFrame) -> Features:
         """Smoothed figures, how the cell was at first and at shares of its age since."""
@@ -101,14 +103,16 @@ class Charge(Task):
         ordered = ordered.loc[~late]
         groups = ordered["cell_id"].to_numpy(dtype=np.str_)
         cycle = ordered["cycle"].to_numpy(dtype=np.float64)
-        values = ordered[names].to_numpy(dtype=np.float64)
+        values = ordered[names].to_numpy(dtype=np.float64, copy=True)
+        relative = [names.index(name) for name in RELATIVE]
+        values[:, relative] = np.log(values[:, relative])
         quick = [names.index(name) for name in QUICK]
         parts = [
             np.hstack([_turns(values[mine][:, quick]), _course(values[mine], cycle[mine])])
             for cell in pd.unique(groups)
             for mine in (np.flatnonzero(groups == cell),)
         ]
-        width = len(QUICK) * TURNS + 1 + len(KINDS) * len(names) + 1
+        width = len(QUICK) * TURNS + 1 + len(KINDS) * len(names) + len(AGE)
         matrix = np.vstack(parts) if parts else np.zeros((0, width))
         labels = [f"{name}_{back}_ago" for back in range(TURNS) for name in QUICK] + ["swing"]
         labels += [f"{kind}{name}" for kind in KINDS for name in names]
@@ -117,7 +121,7 @@ class Charge(Task):
         return Features(
             rows[back],
             matrix[back],
-            (*labels, "cycle"),
+            (*labels, *AGE),
             groups[back],
             refused,
             order=cycle[back],
@@ -139,9 +143,15 @@ class Charge(Task):
     def recipe(self) -> Recipe:
         """A smooth surface for the course of a life, trees for the turn of the cycles."""
         turns = len(QUICK) * TURNS + 1
-        count = turns + len(KINDS) * len(self.told()) + 1
+        told = len(self.told())
+        count = turns + len(KINDS) * told + len(AGE)
+        views = [
+            [view.get(kind, 1.0) for kind in KINDS for _ in range(told)]
+            + [view.get("cycle", 1.0)] * len(AGE)
+            for view in VIEWS
+        ]
         return Rippled(
-            OnColumns(range(turns, count), Kernels(POINTS, EACH, TRIAL)),
+            OnColumns(range(turns, count), Kernels(POINTS, EACH, TRIAL, views=views)),
             OnColumns(range(turns), Thinned(RIPPLE_ROWS, Trees(40, leaf=3))),
         )
 
@@ -163,12 +173,22 @@ KINDS: Final = (
     *(f"since_{round(100 * age)}_percent_" for age in AGES),
 )
 """What is told of every figure."""
+AGE: Final = ("log_cycle", "root_cycle", "cycle")
+"""The age of a cell; early cycles differ more than late ones."""
+SETTLING: Final = 50.0
+"""Cycles that count as much as the first in the logarithm."""
+VIEWS: Final[tuple[Mapping[str, float], ...]] = (
+    {},
+    {"fallen_": 0.1, "cycle": 2.0},
+    {"": 2.0, "first_": 0.5, "fallen_": 0.1, "mean_": 3.0, "cycle": 2.0},
+)
+"""How much more or less a kind counts when rows are compared; the training cells choose."""
 
 
 def _course(values: Floats, cycle: Floats) -> Floats:
-    """Of one cell in order: what ``KINDS`` says of every figure, then the cycle.
+    """Of one cell in order: what ``KINDS`` says of every figure, then ``AGE``.
 
-    A row sees itself and earlier rows only. Shape ``(n, k)`` to ``(n, 15 k + 1)``.
+    A row sees itself and earlier rows only. Shape ``(n, k)`` to ``(n, 15 k + 3)``.
     """
     now = np.nanmean(_lately(np.nanmedian(_lately(values, cycle), axis=0), cycle), axis=0)
     early = int(np.sum(cycle[:FIRST] - cycle[0] <= WITHIN))
@@ -181,7 +201,8 @@ def _course(values: Floats, cycle: Floats) -> Floats:
         now - now[np.searchsorted(cycle, cycle[0] + age * (cycle - cycle[0]), side="right") - 1]
         for age in AGES
     ]
-    return np.hstack([now, first, fallen, risen, mean, *since, cycle[:, None]])
+    age = np.column_stack([np.log(cycle + SETTLING), np.sqrt(cycle), cycle])
+    return np.hstack([now, first, fallen, risen, mean, *since, age])
 
 
 def _lately(values: Floats, cycle: Floats) -> Floats:

@@ -3,7 +3,9 @@
 Energy efficiency falls with resistance; mid voltage falls with resistance and with lost
 charge. Capacity relative to the first cycle follows both. Cells take on capacity in
 their first hundred to two hundred cycles at an unchanged mid voltage, which a step
-describes. Few cells exist to learn from, so four low-dimensional forms are averaged.
+describes; later resistance grows with the root of the cycles and lowers the mid voltage
+without a loss of charge. Few cells exist to learn from, so low-dimensional forms that
+look at a cell in different ways are averaged.
 """
 
 from collections.abc import Mapping
@@ -37,12 +39,18 @@ CROWDED: Final = 0.25
 TAKEN_ON, TAKING_ON = 130.0, 30.0
 """Cycle in the middle of the take-on of capacity, and its width: 100 to 190 in five cells."""
 NAMES: Final = ("rise_v", "gain_frac", "take_on", "mid_v", "first_log", "first_v", "take_on_v",
-                "efficiency_frac")  # fmt: skip
+                "efficiency_frac", "root_cycle")  # fmt: skip
+AGED: Final = ("take_on", "root_cycle")
 FORMS: Final = (
-    ("rise_v", "gain_frac", "take_on"),
-    ("mid_v", "first_log", "take_on", "first_v"),
-    ("mid_v", "first_log", "take_on", "first_v", "efficiency_frac"),
-    ("rise_v", "take_on", "take_on_v"),
+    ("rise_v", "gain_frac", *AGED),
+    ("mid_v", "first_log", "first_v", *AGED),
+    ("mid_v", "first_log", "first_v", "efficiency_frac", *AGED),
+    ("rise_v", "take_on_v", *AGED),
+    # Where efficiency stands and one constant of the cell, each in turn.
+    *(
+        ("rise_v", "efficiency_frac", constant, *AGED)
+        for constant in ("first_v", "first_log", "take_on_v", "mid_v")
+    ),
 )
 PENALTY: Final = 0.01
 
@@ -97,7 +105,7 @@ class Cycles(Task):
 
     def domain(self) -> tuple[str, ...]:
         """What changes from row to row; single figures of few cells span no domain."""
-        return ("rise_v", "gain_frac", "mid_v", "efficiency_frac")
+        return ("rise_v", "gain_frac", "mid_v", "efficiency_frac", "root_cycle")
 
     def recipe(self) -> Recipe:
         """Short weighted sums, each too simple to follow the peculiarities of one cell."""
@@ -170,7 +178,8 @@ def _cell(
     )
     first_v = (given_v + mid[0]) / 2.0
     ones = np.ones(len(rows))
-    take_on = 1.0 / (1.0 + np.exp((TAKEN_ON - cell["cycle"].to_numpy(np.float64)) / TAKING_ON))
+    cycle = cell["cycle"].to_numpy(np.float64)
+    take_on = 1.0 / (1.0 + np.exp((TAKEN_ON - cycle) / TAKING_ON))
     matrix = np.column_stack([
         mid - first_v,
         efficiency - given_frac,
@@ -180,6 +189,7 @@ def _cell(
         ones * (given_v - MEAN_V),
         take_on * (given_v - MEAN_V),
         efficiency - MEAN_FRAC,
+        np.sqrt(cycle / 1000.0),
     ])  # fmt: skip
     good = (~bad).to_numpy()
     return rows[good], matrix[good], ones[good] * float(first["discharge_ah"])

@@ -47,6 +47,8 @@ NAMES = (
     *(f"step_{number:02d}_v" for number in range(1, 21)),
 )
 SEEN = tuple(range(FIRST, FIRST + 21))
+FULL_STEP = FIRST + OHMIC[0][1]
+"""First step of the 1C pulse: where the level is not given, the resistance tells of it too."""
 
 
 def lot_codes(kind: str) -> tuple[float, float]:
@@ -65,19 +67,27 @@ def gates(way: int) -> RatedGates:
             ),
             whole=True,
         )
-    driver = SOC if way == KNOWN_ROW else FIRST
     if way == UNKNOWN_WHOLE:
         return RatedGates(
             (
-                Gate(driver, SEEN, 5, "volts", smooth=True, whole=True),
-                Gate(driver, SEEN, 5, "steps", smooth=True, whole=True, even=True),
-                Gate(driver, SEEN, 5, "volts", smooth=True),
+                Gate(FIRST, SEEN, 5, "volts", smooth=True, whole=True),
+                Gate(FIRST, SEEN, 5, "steps", smooth=True, whole=True, even=True),
+                Gate(FIRST, SEEN, 5, "volts", smooth=True),
             ),
             whole=True,
         )
-    views = ("volts", "logs") if way == KNOWN_ROW else ("volts", "steps")
+    if way == KNOWN_ROW:
+        views = ("volts", "logs")
+        return RatedGates(
+            tuple(Gate(SOC, SEEN, 5, view, smooth=True) for view in views), whole=False
+        )
     return RatedGates(
-        tuple(Gate(driver, SEEN, 5, view, smooth=True) for view in views), whole=False
+        (
+            Gate(FIRST, SEEN, 5, "volts", smooth=True),
+            Gate(FIRST, SEEN, 8, "volts", smooth=True, even=True),
+            Gate(FULL_STEP, SEEN, 5, "volts", smooth=True),
+        ),
+        whole=False,
     )
 
 
@@ -141,7 +151,14 @@ class Pulse(Task):
             )
 
     def features(self, table: pd.DataFrame) -> Features:
-        """Rest voltage and steps; a table with the answer is read in every way rows may arrive."""
+        """Rest voltage and steps of each row, in the way it arrives."""
+        return self._read(table, rehearse=False)
+
+    def lessons(self, table: pd.DataFrame) -> Features:
+        """The same in every way rows may arrive."""
+        return self._read(table, rehearse=True)
+
+    def _read(self, table: pd.DataFrame, *, rehearse: bool) -> Features:
         volts = table[list(VOLTAGES)].to_numpy(dtype=np.float64)
         steps = np.diff(volts, axis=1)
         refused = dict(_refused(table, steps))
@@ -150,7 +167,7 @@ class Pulse(Task):
         lots = table["lot"].astype(str).to_numpy()
         test = pd.factorize(lots + "|" + cells.to_numpy() + "|" + samples.to_numpy())[0]
         soc = _soc(table)
-        rows, ways, tests = _arrivals(usable, test, soc, rehearse=self.target in table)
+        rows, ways, tests = _arrivals(usable, test, soc, rehearse=rehearse)
         x = np.zeros((len(rows), len(NAMES)))
         kinds = table[["lot", "chemistry", "nominal_ah"]].astype(str).agg("|".join, axis=1)
         x[:, [LOT, LOT_AGAIN]] = np.array([lot_codes(kind) for kind in kinds])[rows]
