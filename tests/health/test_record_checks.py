@@ -84,9 +84,48 @@ def test_a_gap_is_named_counted_and_takes_the_capacity_its_good_standing(tmp_pat
     assert found["capacity_quality"] != "good"
 
 
-def test_time_in_minutes_gives_no_capacity(tmp_path: Path) -> None:
-    found = json.loads(estimate(write(spoiled(t_s=TABLE.t_s / 60.0), tmp_path)).output)[0]
+@pytest.mark.parametrize("factor", [60.0, 3600.0])
+@pytest.mark.parametrize("blocks", [1, 3, 11])
+def test_time_in_a_longer_unit_is_named_and_nothing_is_good(
+    tmp_path: Path, blocks: int, factor: float
+) -> None:
+    table = pulses(blocks=blocks, start_frac=1.0)
+    answer = estimate(write(table.assign(t_s=table.t_s / factor), tmp_path))
+    assert answer.exit_code == 1
+    found = json.loads(answer.output)[0]
+    assert "time unit" in [flaw["kind"] for flaw in found["flaws"]]
+    assert found["capacity_quality"] != "good"
+    assert found["r0_quality"] != "good"
+    assert found["r0_25c_ohm"] is None or "instead of s" in found["r0_reason"]
+
+
+@pytest.mark.parametrize("decimals", [4, 3, 2])
+def test_minutes_are_no_good_however_they_are_rounded(tmp_path: Path, decimals: int) -> None:
+    table = pulses(blocks=2)
+    answer = estimate(write(table.assign(t_s=(table.t_s / 60.0).round(decimals)), tmp_path))
+    assert answer.exit_code == 1
+    found = json.loads(answer.output)[0]
+    assert found["r0_quality"] == "coarse"
+    assert "instead of s" in found["r0_reason"]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.123, 0.5])
+def test_seconds_of_any_clock_are_no_minutes(tmp_path: Path, shift: float) -> None:
+    table = pulses(blocks=2)
+    found = json.loads(estimate(write(table.assign(t_s=table.t_s + shift), tmp_path)).output)[0]
+    assert found["flaws"] == []
+    assert found["r0_quality"] == "good"
+
+
+def test_a_whole_discharge_of_hardly_any_charge_is_no_capacity(tmp_path: Path) -> None:
+    table = pulses(blocks=11, start_frac=1.0)
+    down = table.voltage_v.to_numpy() <= 3.0
+    table = table.iloc[: int(down.argmax()) + 1]
+    small = table.assign(current_a=table.current_a / 10.0)
+    found = json.loads(estimate(write(small, tmp_path)).output)[0]
     assert found["capacity_ah"] is None
+    assert "no plausible capacity" in found["capacity_reason"]
+    assert found["r0_quality"] != "good"
 
 
 def test_empty_cells_are_skipped_and_counted(tmp_path: Path) -> None:

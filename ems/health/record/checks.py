@@ -31,6 +31,11 @@ JUMP_V: Final = 0.012
 NEAR_S: Final = 60.0
 CONSTANT_V: Final = 0.0015
 QUIET_C: Final = 0.002
+LONGER_UNITS: Final = (("min", 60.0), ("h", 3600.0))
+CLOCKS_S: Final = ((1e-3, 5e-5), (0.1, 3.5e-3))
+"""Steps of a logger's clock, and how far from one a time is that was divided and rounded."""
+ON_CLOCK, OFF_CLOCK = 0.95, 0.5
+"""Shares of rows on the clock once multiplied, and off it as they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class Flaw:
     """Something wrong with a record that it can still be read with."""
 
     kind: str
-    """gap, frozen voltage, frozen current, constant voltage, no current, few rows, rows skipped."""
+    """gap, frozen voltage, frozen current, constant voltage, no current, few rows, rows skipped,
+    time unit."""
     text: str
     fatal: bool
     """Nothing of this record can be estimated."""
@@ -65,6 +71,7 @@ def flaws(record: Record, rated_ah: float) -> list[Flaw]:
     if record.t_s.size < LEAST_ROWS:
         text = f"{record.t_s.size} rows: at least {LEAST_ROWS} are needed"
         return [*found, Flaw("few rows", text, True)]
+    found += _time_unit(record)
     rows = flow.gaps(record)
     if rows.size:
         longest = rows[np.diff(record.t_s)[rows].argmax()]
@@ -101,6 +108,25 @@ def _time(record: Record) -> None:
         " cycle or record"
     )
     raise TableError(place(record.path, line, record.time_column, found, right))
+
+
+def _time_unit(record: Record) -> list[Flaw]:
+    """Times that are no seconds of any clock, but are once multiplied by 60 or 3600."""
+    t_s = record.t_s
+    finest_s, near_s = CLOCKS_S[0]
+    off = np.abs(t_s - np.round(t_s / finest_s) * finest_s) > near_s
+    if off.mean() < OFF_CLOCK:
+        return []
+    for unit, factor in LONGER_UNITS:
+        for clock_s, near_s in CLOCKS_S:
+            on = np.abs(t_s * factor - np.round(t_s * factor / clock_s) * clock_s) <= near_s
+            if on.mean() >= ON_CLOCK:
+                text = (
+                    f"{record.time_column} looks like {unit} instead of s: its times are odd, and"
+                    f" {factor:g} times them are even"
+                )
+                return [Flaw("time unit", text, False)]
+    return []
 
 
 def _outside(

@@ -31,6 +31,8 @@ COUNT_SIGMA: Final = 0.01
 GAIN_SHARE: Final = 0.2
 """Error of a resistance read later than 3 s after the step and scaled back (1 sigma)."""
 R0_GOOD_SIGMA: Final = 0.10
+DENSE_S: Final = 0.5
+"""Rows usually closer than this are taken for seconds only if charge and voltage agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,10 @@ def estimate(record: Record, cell: Cell, rated_ah: float) -> Estimate:
     ):
         capacity = Value(online.capacity_ah, online.capacity_sigma_ah, "anchors", "good", "")
     gap = next((flaw for flaw in flaws if flaw.kind == "gap"), None)
-    if gap is not None and capacity.quality == "good":
-        capacity = Value(capacity.value, capacity.sigma, capacity.source, "coarse", gap.text)
+    if gap is not None:
+        capacity = _at_most_coarse(capacity, gap.text)
+    if doubt := _time_doubt(record, flaws, posterior, fitted):
+        capacity, r0, r0_online = (_at_most_coarse(v, doubt) for v in (capacity, r0, r0_online))
     return Estimate(
         record=record,
         capacity_ah=capacity,
@@ -147,6 +151,33 @@ def estimate(record: Record, cell: Cell, rated_ah: float) -> Estimate:
         flaws=tuple(flaws),
         notes=tuple(notes),
     )
+
+
+def _at_most_coarse(value: Value, reason: str) -> Value:
+    if value.quality != "good":
+        return value
+    return Value(value.value, value.sigma, value.source, "coarse", reason)
+
+
+def _time_doubt(
+    record: Record, flaws: list[Flaw], posterior: fit.Posterior | None, fitted: Value
+) -> str:
+    """Why ``t_s`` may be in another unit, which turns R0 into that of a minute; else empty."""
+    for flaw in flaws:
+        if flaw.kind == "time unit":
+            return flaw.text
+    if fitted.source == "counted":
+        return ""
+    holds = posterior is not None and not posterior.at_edge and posterior.misfit <= MOST_MISFIT
+    if posterior is not None and not holds:
+        return "voltage and charge do not fit together: another unit of t_s or current_a?"
+    apart_s = float(np.median(np.diff(record.t_s)))
+    if not holds and apart_s < DENSE_S:
+        return (
+            f"rows usually {apart_s:.2g} s apart and too little charge to tell by: minutes"
+            " instead of s?"
+        )
+    return ""
 
 
 def _inside(record: Record) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -181,6 +212,12 @@ def counted(parts: list[Part], cell: Cell, rated_ah: float) -> Value | None:
     if not drawn:
         return None
     middle_ah = float(np.median(drawn))
+    if middle_ah < fit.LOWEST_FRAC * rated_ah:
+        text = (
+            f"a whole discharge of {middle_ah:.3g} Ah is no plausible capacity: another rated"
+            " capacity, unit of t_s or current_a?"
+        )
+        return Value(None, None, "", "none", text)
     return Value(
         middle_ah, float(np.hypot(COUNT_SIGMA * middle_ah, blur_ah)), "counted", "good", ""
     )
