@@ -38,7 +38,7 @@ PARTS: tuple[tuple[str, tuple[tuple[Any, str], ...]], ...] = (
     ("devices in memory", ((sim_io.SimIO, "snapshot"), (sim_io.SimIO, "send"))),
     ("health", ((health, "update"),)),
     ("envelope", ((envelope, "limits"),)),
-    ("deliverable energy", ((health, "deliverable"),)),
+    ("deliverable energy", ((health, "backup_now"),)),
     ("dispatch: track", ((track, "track"),)),
     ("gate", ((gate, "decide"),)),
     ("commands", ((cycle, "commands"),)),

@@ -7,6 +7,7 @@ from typing import Any
 from ems import health
 from ems.dispatch import track
 from ems.dispatch.tariff import Tariff
+from ems.health import HeldBackup
 from ems.model import (
     Command,
     Contactor,
@@ -36,6 +37,8 @@ class CycleState:
     health: health.HealthState
     dispatch: track.DispatchState
     safety: gate.SafetyState
+    backup: HeldBackup | None = None
+    """What may be carried over to the next cycles; worked out anew after a start."""
 
 
 def initial(site: Site) -> CycleState:
@@ -64,7 +67,8 @@ def step(
     health_state, estimate = health.update(state.health, snapshot, site)
     limits = envelope.limits(estimate, snapshot, standing, site)
     notice_hours = track.notice_hours(state.dispatch, snapshot.now_s)
-    backup = health.deliverable(estimate, limits, snapshot, standing, notice_hours, site)
+    held = health.backup_now(state.backup, estimate, limits, snapshot, standing, notice_hours, site)
+    backup = held.backup
     dispatch_state, request = track.track(
         state.dispatch, snapshot, standing, estimate, limits, backup, plan, tariff, site
     )
@@ -81,7 +85,7 @@ def step(
         decision=decision,
         commands=tuple(commands(snapshot, decision, site)),
     )
-    return CycleState(state.seq + 1, health_state, dispatch_state, safety_state), record
+    return CycleState(state.seq + 1, health_state, dispatch_state, safety_state, held), record
 
 
 def commands(snapshot: SiteSnapshot, decision: GateDecision, site: Site) -> Iterator[Command]:
