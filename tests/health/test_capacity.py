@@ -90,7 +90,7 @@ def test_bounds_hold_where_the_curve_is_another_makers(chemistry):
 )
 def test_a_narrow_range_is_not_believed(high, good):
     fit = fitted(Chemistry.NMC, low=0.28, high=high, days=6.0)
-    assert (fit.span_frac > 0.10).all()
+    assert (fit.doubt_frac < 0.05).all()
     assert fit.good.all() == good
     assert fit.good.any() == good
 

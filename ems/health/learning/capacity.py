@@ -52,14 +52,17 @@ MOST_CURVE_V: Final = 0.05
 
 LEAST_ANCHORS: Final = 8
 LEAST_SPAN_FRAC: Final = 0.20
-"""Least range of SoC the anchors of a group cover..."""
-TELLING_V: Final = 0.12
-"""...counting those where the curve is at least this steep, V per unit of SoC. A plateau
-fits any capacity as soon as its few millivolts are those of hysteresis."""
+"""Least range of SoC the anchors of a group cover."""
+LEAST_TOLD: Final = 0.5
+"""Share of a capacity that the anchors say, the rest being what was expected."""
+DOUBT_V: Final = 0.003
+"""Error of the curve (1 sigma) that no fit shows: a plateau fits any capacity as soon as
+its few millivolts are those of hysteresis."""
 LEAST_SEGMENTS: Final = 3
 """In either direction."""
 CI_FRAC: Final = 0.15
-"""The 90 % interval must be within this of the value, on either side."""
+"""The 90 % interval, with such an error of the curve, must be within this of the value, on
+either side."""
 AGREE_FRAC: Final = 0.15
 """Theil-Sen must give the same within this."""
 SHARP_FRAC: Final = 0.02
@@ -113,7 +116,8 @@ class Fit:
     drift_sigma_per_h: FloatArray
     good: BoolArray
     """Whether all the gates are passed."""
-    span_frac: FloatArray
+    doubt_frac: FloatArray
+    """Relative error (1 sigma) of the capacity if the curve is off by ``DOUBT_V``."""
     rms_v: float
     """Distance of the anchors from the fitted curve, quiet ones counting most."""
     curve_v: float
@@ -190,13 +194,18 @@ def fit(chemistry: Chemistry, anchors: Anchors, prior: Prior) -> Fit | None:
     errors = _Errors(x, weight, covariance, soc, slope_v, epoch)
     k_var = errors.own(noise * (sigma_v**2 + (slope_v * CHARGE_SIGMA) ** 2))
     k_var += covariance[0, 0] ** 2 * ridge[0] + covariance[0, 1] ** 2 * ridge[1]
+    common = errors.common()
     if curve_v > LEAST_CURVE_V:
-        k_var += curve_v**2 / errors.left() * errors.common()
+        k_var += curve_v**2 / errors.left() * common
     relative = np.hypot(np.sqrt(k_var) / k, GAIN_SIGMA)
-    span = _span(soc, known & (slope_v >= TELLING_V))
+    # The prior hides an error of the curve from k as far as it holds k itself.
+    told = 1.0 - np.minimum(covariance[0, 0] * ridge[0], 1.0)
+    doubt = np.hypot(relative, DOUBT_V * np.sqrt(common) / (k * np.maximum(told, 1e-6)))
+    high, low = np.where(known, soc, -np.inf).max(axis=0), np.where(known, soc, np.inf).min(axis=0)
     good = (
-        (span >= LEAST_SPAN_FRAC)
-        & (Z90 * relative <= CI_FRAC)
+        (high - low >= LEAST_SPAN_FRAC)
+        & (told >= LEAST_TOLD)
+        & (Z90 * doubt <= CI_FRAC)
         & (min(anchors.discharges, anchors.charges) >= LEAST_SEGMENTS)
         & (capacity_ah > PLAUSIBLE[0] * prior.rated_ah)
         & (capacity_ah < PLAUSIBLE[1] * prior.rated_ah)
@@ -208,7 +217,7 @@ def fit(chemistry: Chemistry, anchors: Anchors, prior: Prior) -> Fit | None:
         drift_per_h=d,
         drift_sigma_per_h=INFLATE * np.sqrt(covariance[1, 1]),
         good=good,
-        span_frac=span,
+        doubt_frac=doubt,
         rms_v=rms_v,
         curve_v=min(max(curve_v, LEAST_CURVE_V), MOST_CURVE_V),
         now_h=last_h,
@@ -290,13 +299,6 @@ def _rows(anchors: Anchors) -> NDArray[np.intp]:
     newest = int(anchors.epoch[segments.filled(anchors)].max(initial=0))
     used = np.flatnonzero(segments.filled(anchors) & (anchors.epoch > newest - EPOCHS))
     return used[np.argsort(anchors.at_h[used], kind="stable")]
-
-
-def _span(soc: FloatArray, told: BoolArray) -> FloatArray:
-    """Range of SoC over the anchors that tell it, per group; 0 without any."""
-    high = np.where(told, soc, -np.inf).max(axis=0)
-    low = np.where(told, soc, np.inf).min(axis=0)
-    return np.where(told.any(axis=0), high - low, 0.0)
 
 
 def _start(
