@@ -24,7 +24,12 @@ def broken_promises(summary):
 def test_thirty_days_capture_their_share_and_break_no_promise():
     out = runs.ROOT / "build" / "campaign" / "month"
     summary = runs.simulate(
-        runs.PEAK_SHAVING, out, load_csv=runs.data(LOAD), start=START, days=30.0
+        runs.PEAK_SHAVING,
+        out,
+        load_csv=runs.data(LOAD),
+        start=START,
+        days=30.0,
+        protection=False,
     )
     print("\n" + json.dumps(summary, indent=2))
     assert broken_promises(summary) == {}
